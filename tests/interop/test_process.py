@@ -1,0 +1,87 @@
+"""Our program as a process: signals, daemon, and what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.interop.peers import OURS, STOCK
+from tests.interop.process import TWISTD, Process
+from tests.interop.tunnel import Tunnel
+from tests.interop.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.interop.conftest import MakeLab
+    from tests.interop.peers import Lab
+
+pytestmark = pytest.mark.interop
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("proto", ["udp", "tcp"])
+def test_our_client_leaves_nothing_behind(make_lab: MakeLab, proto: str, number: signal.Signals) -> None:
+    lab = make_lab(Tunnel(proto))
+    pushed = ['push "route 192.168.77.0 255.255.255.0"', 'push "route-ipv6 fd77::/64"']
+    server = lab.server(STOCK, *pushed)
+    server.start()
+    client = lab.client(OURS, "client", "route 192.168.78.0 255.255.255.0", "explicit-exit-notify 1")
+    before = client.namespace.footprint()
+    client.start()
+    assert client.namespace.footprint() != before
+    assert client.process.stop(number) == 0
+    assert client.namespace.footprint() == before
+    assert "Traceback" not in client.process.log()
+
+
+def test_our_client_says_goodbye(lab: Lab) -> None:
+    server = lab.server(STOCK)
+    server.start()
+    client = lab.client(OURS, "client", "explicit-exit-notify 1")
+    client.start()
+    client.process.stop()
+    server.process.wait_for_line("remote-exit|Delayed exit", timeout=3.0)
+
+
+def test_our_server_leaves_nothing_behind(lab: Lab) -> None:
+    server = lab.server(OURS, "route 192.168.78.0 255.255.255.0")
+    client = lab.client(STOCK)
+    before = server.namespace.footprint()
+    server.start()
+    client.start()
+    assert server.process.stop() == 0
+    assert server.namespace.footprint() == before
+    assert "Traceback" not in server.process.log()
+
+
+def test_our_client_ends_while_its_server_is_away(lab: Lab) -> None:
+    client = lab.client(OURS)
+    before = client.namespace.footprint()
+    client.process.start()
+    client.process.wait_for_line(r"10\.99\.1\.1")
+    assert client.process.stop() == 0
+    assert client.namespace.footprint() == before
+    assert "Traceback" not in client.process.log()
+
+
+@pytest.mark.skipif(OURS == STOCK, reason="this is twistd's way")
+def test_the_server_as_a_daemon(lab: Lab) -> None:
+    server = lab.server(OURS)
+    pidfile, logfile = lab.directory / "vpn.pid", lab.directory / "vpn.log"
+    command = [str(TWISTD), f"--pidfile={pidfile}", f"--logfile={logfile}", "vpn", "--config", str(server.config)]
+    launcher = Process("launcher", server.namespace, command, lab.directory)
+    launcher.start()
+    try:
+        assert launcher.wait() == 0, launcher.log()
+        pid = wait_until(lambda: pidfile.exists() and pidfile.read_text(), "the pid file")
+        lab.client(STOCK).start()
+        os.kill(int(pid), signal.SIGTERM)
+        wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the daemon")
+        assert not pidfile.exists()
+        assert server.addresses() == []
+    finally:
+        if pidfile.exists():
+            os.kill(int(pidfile.read_text()), signal.SIGKILL)

@@ -1,0 +1,361 @@
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_network
+
+import pytest
+
+from tests.config_files import CLIENT_INI, SERVER_INI, ConfigFiles, make_files
+from twistvpn.config.settings import ClientSettings, ControlWrapping, Listen, Remote, Route, ServerSettings
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> ConfigFiles:
+    return make_files(tmp_path_factory.mktemp("config"))
+
+
+def server(files: ConfigFiles, lines: str = "") -> ServerSettings:
+    read = files.parse(SERVER_INI.replace("[tls]", f"{lines}\n[tls]")).server
+    assert read is not None
+    return read
+
+
+def client(files: ConfigFiles, lines: str = "") -> ClientSettings:
+    read = files.parse(CLIENT_INI.replace("[tls]", f"{lines}\n[tls]")).client
+    assert read is not None
+    return read
+
+
+def server_mistake(files: ConfigFiles, lines: str) -> str:
+    """What a [server] with these lines from line 4 on is answered."""
+    return files.line(SERVER_INI.replace("[tls]", f"{lines}\n[tls]"), "server.ini")
+
+
+def listen(files: ConfigFiles, text: str) -> Listen:
+    read = files.parse(SERVER_INI.replace("udp:1194", text)).server
+    assert read is not None
+    (end,) = read.listen
+    return end
+
+
+def remote(files: ConfigFiles, text: str) -> Remote:
+    read = files.parse(CLIENT_INI.replace("udp:vpn.example.org:1194", text)).client
+    assert read is not None
+    (end,) = read.remotes
+    return end
+
+
+def test_a_whole_server(files: ConfigFiles) -> None:
+    text = """\
+# comment
+[server]
+listen =                 ; one a line
+    udp:1194
+    # between them
+    tcp:1194             # after white space
+
+    haproxy:tcp:1195
+network = 10.8.0.0/24
+network6 = fd00:1:2:3::/64
+address = 10.8.0.254
+address6 = fd00:1:2:3::ff
+pool = 10.8.0.10-10.8.0.99
+push =
+    route 192.168.1.0 255.255.255.0
+    dhcp-option DNS 10.8.0.254
+route =
+    192.168.7.0/24
+    192.168.8.0/24 via 10.8.0.10 metric 7
+    fd00:8::/64 via fd00:1:2:3::10
+keepalive = 10 60
+client-to-client = yes
+duplicate-cn = no
+max-clients = 20
+auth =
+    memory:alice:secret
+username-as-common-name = on
+explicit-exit-notify = 1
+user = nobody
+group = nogroup
+
+[tls]
+ca = ca.crt
+cert = "server.crt"
+key = server.key
+crl-verify = crl.pem
+remote-cert-tls = client
+verify-client-cert = optional
+verify-x509-name = "client one" name-prefix
+tls-version-min = 1.3
+tls-ciphersuites = TLS_AES_256_GCM_SHA384
+[control]
+tls-auth = ta.key 0
+auth = SHA256
+hand-window = 30
+tran-window = 600
+tls-timeout = 0.5
+reneg-sec = 0
+[data]
+data-ciphers = chacha20-poly1305:AES-256-GCM
+data-ciphers-fallback = AES-128-GCM
+replay-window = 128 30
+mssfix = 1400 mtu
+[device]
+dev = tun7
+tun-mtu = 1400
+txqueuelen = 500
+offload = no
+[log]
+verb = 4
+status = status.log 10
+"""
+    settings = files.parse(text)
+    read = settings.server
+    assert read is not None
+    assert [(end.proto, end.port, end.endpoint) for end in read.listen] == [
+        ("udp", 1194, None),
+        ("tcp", 1194, None),
+        ("tcp", 0, "haproxy:tcp:1195"),
+    ]
+    assert [end.origin.line for end in read.listen if end.origin] == [4, 6, 8]
+    assert (read.network, read.network6) == (ip_network("10.8.0.0/24"), ip_network("fd00:1:2:3::/64"))
+    assert (read.address, read.address6) == (IPv4Address("10.8.0.254"), IPv6Address("fd00:1:2:3::ff"))
+    assert read.pool == (IPv4Address("10.8.0.10"), IPv4Address("10.8.0.99"))
+    assert read.push == ("route 192.168.1.0 255.255.255.0", "dhcp-option DNS 10.8.0.254")
+    assert read.routes == (
+        Route(ip_network("192.168.7.0/24")),
+        Route(ip_network("192.168.8.0/24"), "10.8.0.10", 7),
+        Route(ip_network("fd00:8::/64"), "fd00:1:2:3::10"),
+    )
+    assert (read.client_to_client, read.duplicate_cn, read.max_clients) == (True, False, 20)
+    assert (read.authenticators, read.username_as_common_name) == (("memory:alice:secret",), True)
+    assert "secret" not in repr(settings)
+    assert (read.push_ping, read.push_ping_restart, read.explicit_exit_notify) == (10.0, 60.0, 1)
+    assert (settings.user, settings.group, settings.verb) == ("nobody", "nogroup", 4)
+    assert (settings.status, settings.status_interval) == (str(files.path / "status.log"), 10.0)
+    tls = settings.tls
+    assert (tls.remote_cert_tls, tls.verify_client_cert) == ("client", "optional")
+    assert tls.verify_x509_name == ("client one", "name-prefix")
+    assert (tls.version_min, tls.version_max, tls.ciphersuites) == ("1.3", None, "TLS_AES_256_GCM_SHA384")
+    control = settings.control
+    assert (control.wrapping, control.key_direction, control.auth) == (ControlWrapping.TLS_AUTH, 0, "SHA256")
+    assert (control.hand_window, control.tran_window) == (30.0, 600.0)
+    assert (control.tls_timeout, control.reneg_sec) == (0.5, 0.0)
+    data = settings.data
+    assert (data.ciphers, data.ciphers_fallback) == (("CHACHA20-POLY1305", "AES-256-GCM"), "AES-128-GCM")
+    assert (data.replay_window, data.replay_time) == (128, 30.0)
+    assert (data.mssfix, data.mssfix_mode) == (1400, "mtu")
+    assert (data.ping, data.ping_restart) == (10.0, 120.0)
+    device = settings.device
+    assert (device.dev, device.mtu, device.txqueuelen, device.offload) == ("tun7", 1400, 500, False)
+
+
+def test_a_whole_client(files: ConfigFiles) -> None:
+    read = client(
+        files,
+        """\
+remote-random = yes
+connect-timeout = 7
+connect-retry = 2 30
+connect-retry-max = 5
+auth-user-pass = login.txt
+auth-retry = nointeract
+route-nopull = yes
+route = 192.168.1.0/24
+redirect-gateway = def1 ipv6
+explicit-exit-notify = 3
+local = 192.0.2.1
+lport = 1234
+keepalive = 5 20
+""",
+    )
+    assert (read.remote_random, read.connect_timeout, read.connect_retry) == (True, 7.0, (2.0, 30.0))
+    assert (read.connect_retry_max, read.credentials) == (5, ("alice", "secret password"))
+    assert (read.auth_retry, read.route_nopull) == ("nointeract", True)
+    assert read.routes == (Route(ip_network("192.168.1.0/24")),)
+    assert read.redirect_gateway == ("def1", "ipv6")
+    assert (read.explicit_exit_notify, read.local, read.local_port) == (3, "192.0.2.1", 1234)
+
+
+@pytest.mark.parametrize(
+    ("text", "proto", "host", "port"),
+    [
+        ("udp:1194", "udp", "", 1194),
+        ("tcp:0", "tcp", "", 0),
+        ("udp4:1194", "udp", "0.0.0.0", 1194),
+        ("tcp6:1194", "tcp", "::", 1194),
+        ("udp:10.0.0.1:1194", "udp", "10.0.0.1", 1194),
+        ("udp:[::1]:1194", "udp", "::1", 1194),
+        ("tcp:vpn.example.org:443", "tcp", "vpn.example.org", 443),
+    ],
+)
+def test_listen(files: ConfigFiles, text: str, proto: str, host: str, port: int) -> None:
+    end = listen(files, text)
+    assert (end.proto, end.host, end.port, end.endpoint) == (proto, host, port, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ssl:443:privateKey=k.pem", "tcp:1194:interface=127.0.0.1", "systemd:domain=INET:index=0", "unix:/run/x", "haproxy:tcp:1194"],
+)  # fmt: skip
+def test_listen_takes_any_server_endpoint(files: ConfigFiles, text: str) -> None:
+    end = listen(files, text)
+    assert (end.proto, end.endpoint) == ("tcp", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port", "proto"),
+    [
+        ("udp:vpn.example.org:1194", "vpn.example.org", 1194, "udp"),
+        ("tcp:192.0.2.1:443", "192.0.2.1", 443, "tcp"),
+        ("udp6:[2001:db8::1]:1194", "2001:db8::1", 1194, "udp"),
+    ],
+)
+def test_remote(files: ConfigFiles, text: str, host: str, port: int, proto: str) -> None:
+    end = remote(files, text)
+    assert (end.host, end.port, end.proto, end.endpoint) == (host, port, proto, None)
+
+
+def test_remote_takes_any_client_endpoint(files: ConfigFiles) -> None:
+    end = remote(files, "tls:vpn.example.org:443")
+    assert (end.host, end.port, end.proto, end.endpoint) == ("vpn.example.org", 443, "tcp", "tls:vpn.example.org:443")
+    end = remote(files, "tcp:port=443:host=h:timeout=5")
+    assert (end.host, end.port, end.endpoint) == ("h", 443, "tcp:port=443:host=h:timeout=5")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("udpp:1194", "'udpp:1194' is no endpoint; did you mean udp?"),
+        ("1194", "'1194' is no endpoint"),
+        ("udp:host", "'udp:host' is not udp:PORT or udp:HOST:PORT"),
+        ("udp:70000", "'70000' is not a whole number from 0 to 65535"),
+    ],
+)
+def test_a_listen_that_is_none(files: ConfigFiles, text: str, message: str) -> None:
+    assert message in files.line(SERVER_INI.replace("udp:1194", text))
+
+
+@pytest.mark.parametrize(
+    ("lines", "answer"),
+    [
+        ("netwrok6 = ::/64", "server.ini:4: netwrok6: unknown option in [server]; did you mean network6?"),
+        ("ca = ca.crt", "server.ini:4: ca: unknown option in [server]; it belongs in [tls]"),
+        ("push route", "server.ini:4: push route: has no value; write it as NAME = VALUE"),
+        ("push =", "server.ini:4: push: has no value"),
+        ("\nnetwork = 10.9.0.0/24", "server.ini:5: network: is there already (line 3); keep one of them"),
+        ("client-to-client = maybe", "server.ini:4: client-to-client: 'maybe' is neither yes nor no"),
+        ("max-clients = 5\n   6", "server.ini:5: max-clients: takes one value on one line"),
+        ("max-clients = 0", "server.ini:4: max-clients: '0' is not a whole number from 1 to 16777214"),
+        ("keepalive = 10", "server.ini:4: keepalive: takes 2 words, this has 1"),
+        ("keepalive = 10 15", "must be at least twice the first"),
+        ("ping = 10\nkeepalive = 10 60", "server.ini:4: ping: contradicts keepalive (line 5); keep one of them"),
+        ("pool = 10.8.0.9-10.8.0.2", "server.ini:4: pool: the pool ends (10.8.0.2) before it begins (10.8.0.9)"),
+        ("pool = 10.8.0.9-10.8.1.2", "server.ini:4: pool: the pool's 10.8.1.2 is not the address of a host in 10.8.0"),
+        ("pool = 10.8.0.1-10.8.0.1", "server.ini:4: pool: the pool has no address but the server's own (10.8.0.1)"),
+        ("pool = 10.8.0.9", "server.ini:4: pool: a pool is written FIRST-LAST"),
+        ("address = 10.9.0.1", "server.ini:4: address: 10.9.0.1 is not the address of a host in 10.8.0.0/24"),
+        ("address6 = fd00::1", "server.ini:4: address6: needs network6, which is missing"),
+        ("network6 = fd00::/48", "server.ini:4: network6: fd00::/48 must be between /64 and /124"),
+        ("push = route 1.2.3.4,evil", "has a comma or a control character"),
+        ("push = topology net30", "server.ini:4: push: only topology subnet exists"),
+        ("push = " + "x" * 256, "server.ini:4: push: the option is longer than 255 bytes"),
+        ("route = 192.168.1.0/24 over 10.8.0.2", "a route is written NETWORK/BITS [via ADDRESS] [metric N]"),
+        ("route = 192.168.1.1/24", "is an address inside a network; the network is 192.168.1.0/24"),
+        ("auth = fiel:/etc/passwords", "server.ini:4: auth: unknown kind of authenticator 'fiel'; did you mean file?"),
+        ("username-as-common-name = yes", "there are no usernames without an authenticator"),
+        ("[tls]\nca = ca.crt", "server.ini:6: [tls]: the section is there already (line 4); join them"),
+        ("[sever]", "server.ini:4: [sever]: unknown section; did you mean server?"),
+        ("[server", "server.ini:4: [server: the section's closing bracket is missing"),
+        ("[client]", "server.ini:4: [client]: contradicts [server] (line 1); keep one of them"),
+        ("[control]\ntls-auth = ta.key\ntls-crypt = tls-crypt.key", "tls-crypt: contradicts tls-auth (line 5)"),
+        ("[control]\ntls-auth = ta.key 2", "server.ini:5: tls-auth: '2' is not one of 0, 1"),
+        ("[control]\nauth = SHA265", "there is no digest 'SHA265'"),
+        ("[data]\ndata-ciphers = AES-265-GCM", "server.ini:5: data-ciphers: there is no cipher 'AES-265-GCM'"),
+        ("[data]\ndata-ciphers = AES-256-CBC", "server.ini:5: data-ciphers: none of these is offered"),
+        ("[data]\nmssfix = 1400 mss", "server.ini:5: mssfix: 'mss' is not one of mtu, fixed"),
+        ("[device]\ndev = tap0", "server.ini:5: dev: only tun exists, no tap"),
+        ("[device]\ndev = tun-with-a-long-name", "is not a name for an interface"),
+        ("[device]\ntun-mtu = lots", "server.ini:5: tun-mtu: 'lots' is not a whole number"),
+    ],
+)
+def test_a_mistake_is_one_line_with_its_place(files: ConfigFiles, lines: str, answer: str) -> None:
+    line = server_mistake(files, lines)
+    assert line.startswith("server.ini:")
+    assert answer in line
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "answer"),
+    [
+        ("10.8.0.0/24", "10.8.0.0/31", "10.8.0.0/31 has no room for the server and a client"),
+        ("10.8.0.0/24", "10.8.0.1/24", "'10.8.0.1/24' is an address inside a network; the network is 10.8.0.0/24"),
+        ("10.8.0.0/24", "10.8.0.0", "'10.8.0.0' has no size; write it as 10.8.0.0/24"),
+        ("network = 10.8.0.0/24\n", "", "test.conf: network: is missing in [server]"),
+        ("listen = udp:1194\n", "", "test.conf: listen: is missing in [server]; write listen = udp:1194"),
+        (
+            "listen = udp:1194\n",
+            "listen =\n  udp:1\n  udp:1\n",
+            "test.conf:4: listen: is the same as line 3; remove one",
+        ),
+        ("[tls]", "[tls]\nverify-client-cert = none", "none lets anyone in without an authenticator"),
+        ("[server]\n", "[log]\n", "test.conf:2: listen: unknown option in [log]; it belongs in [server]"),
+    ],
+)
+def test_a_mistake_in_what_a_server_must_have(files: ConfigFiles, old: str, new: str, answer: str) -> None:
+    assert answer in files.line(SERVER_INI.replace(old, new))
+
+
+def test_a_client_has_no_servers_options(files: ConfigFiles) -> None:
+    line = files.line(CLIENT_INI.replace("[tls]", "[tls]\nverify-client-cert = none"))
+    assert line == "test.conf:4: verify-client-cert: has no meaning for a client; remove it"
+
+
+def test_without_server_or_client_the_role_is_unknown(files: ConfigFiles) -> None:
+    assert files.line("[tls]\nca = ca.crt\n") == (
+        "test.conf: has neither a [server] nor a [client] section; one of them says what this end is"
+    )
+
+
+def test_a_header_may_have_spaces_in_it(files: ConfigFiles) -> None:
+    assert files.line("[ server ]\n") == "test.conf: listen: is missing in [server]; write listen = udp:1194"
+
+
+def test_a_server_without_ipv4(files: ConfigFiles) -> None:
+    read = files.parse(SERVER_INI.replace("network = 10.8.0.0/24", "network6 = fd00::/64")).server
+    assert read is not None
+    assert (read.network, read.network6) == (None, ip_network("fd00::/64"))
+
+
+def test_a_netmask_in_words_of_old(files: ConfigFiles) -> None:
+    read = files.parse(SERVER_INI.replace("10.8.0.0/24", "10.8.0.0/255.255.255.0")).server
+    assert read is not None
+    assert read.network == ip_network("10.8.0.0/24")
+
+
+def test_quotes_keep_what_would_be_a_comment(files: ConfigFiles) -> None:
+    read = server(files, 'push = "echo a # b"   # comment')
+    assert read.push == ("echo a # b",)
+
+
+def test_options_may_be_indented(files: ConfigFiles) -> None:
+    text = "\n".join(f"  {line}" if "=" in line else line for line in SERVER_INI.splitlines())
+    assert files.parse(text) == files.parse(SERVER_INI)
+
+
+def test_windows_line_ends(files: ConfigFiles) -> None:
+    assert files.parse(SERVER_INI.replace("\n", "\r\n")) == files.parse(SERVER_INI)
+
+
+def test_keepalive_on_a_client_is_taken_as_it_is(files: ConfigFiles) -> None:
+    data = files.parse(CLIENT_INI.replace("[tls]", "keepalive = 10 60\n[tls]")).data
+    assert (data.ping, data.ping_restart) == (10.0, 60.0)
+
+
+def test_a_client_without_keepalive_waits_for_what_is_pushed(files: ConfigFiles) -> None:
+    data = files.parse(CLIENT_INI).data
+    assert (data.ping, data.ping_restart) == (0.0, 120.0)
+
+
+def test_a_host_name_to_be_verified(files: ConfigFiles) -> None:
+    tls = files.parse(CLIENT_INI + "verify-x509-name = vpn.example.org host\n").tls
+    assert tls.verify_x509_name == ("vpn.example.org", "host")

@@ -1,0 +1,139 @@
+"""`twistvpn client`: add, revoke and list clients."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from twistvpn.cli.common import folder_option, now, open_folder
+from twistvpn.cli.init import MAX_DAYS
+from twistvpn.config.settings import ControlWrapping, Settings
+from twistvpn.errors import ConfigError
+from twistvpn.pki.authority import CERTIFICATE_LIFETIME, general_name
+from twistvpn.pki.files import new_file
+from twistvpn.pki.profile import ControlBlock, RemoteEntry, client_profile
+
+if TYPE_CHECKING:
+    from twistvpn.pki.folder import StateFolder
+
+
+@click.group()
+@folder_option()
+def client() -> None:
+    """Add, revoke and list clients."""
+
+
+@client.command()
+@click.argument("name")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path, readable=False),
+    help="A new file for the profile.  [default: print]",
+)
+@click.option("--host", metavar="NAME", help="Name or address to connect to.  [default: the one given to init]")
+@click.option(
+    "--days",
+    type=click.IntRange(1, MAX_DAYS),
+    default=CERTIFICATE_LIFETIME.days,
+    show_default=True,
+    help="How long the certificate is valid.",
+)
+@folder_option()
+@click.pass_context
+def add(ctx: click.Context, name: str, output: Path | None, host: str | None, days: int) -> None:
+    """Make a certificate for NAME and give its profile, a whole .ovpn file.
+
+    The profile holds the private key, which is kept nowhere else.
+    """
+    state = open_folder(ctx)
+    profile = _Profile(state, host)
+    lifetime = timedelta(days=days)
+    if output is None:
+        click.echo(profile.make(name, lifetime), nl=False)
+        return
+    with new_file(output) as stream:
+        stream.write(profile.make(name, lifetime))
+    click.echo(f"Wrote {output}.")
+
+
+@client.command()
+@click.argument("name")
+@folder_option()
+@click.pass_context
+def revoke(ctx: click.Context, name: str) -> None:
+    """Shut NAME out: revoke its certificates and rewrite the CRL.
+
+    A running server reads the CRL again by itself.
+    """
+    entries = open_folder(ctx).revoke_client(name, now())
+    serials = ", ".join(f"{entry.serial:x}" for entry in entries)
+    click.echo(f"Revoked {name} (serial {serials}).")
+
+
+@client.command("list")
+@folder_option()
+@click.pass_context
+def list_clients(ctx: click.Context) -> None:
+    """Show every client certificate: name, serial number, expiry (UTC) and status."""
+    at = now()
+    rows = [("NAME", "SERIAL", "EXPIRES", "STATUS")]
+    rows += [
+        (entry.name, f"{entry.serial:x}", f"{entry.expires:%Y-%m-%d}", entry.status(at).value)
+        for entry in open_folder(ctx).clients()
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+class _Profile:
+    """All that a profile takes from the server's side, read before a certificate is issued."""
+
+    def __init__(self, state: StateFolder, host: str | None) -> None:
+        from twistvpn.config.load import load
+
+        if host is not None:
+            general_name(host)
+        self._state = state
+        self._ca = state.ca_pem
+        self._server_name = state.server_name
+        settings = load(str(state.config))
+        self._ciphers = settings.data.ciphers
+        self._remotes = _remotes(settings, host or state.host)
+        self._control = _control(settings)
+
+    def make(self, name: str, lifetime: timedelta) -> str:
+        """Issue the client's certificate and write its profile."""
+        return client_profile(
+            self._state.add_client(name, now(), lifetime),
+            remotes=self._remotes,
+            ca=self._ca,
+            server_name=self._server_name,
+            control=self._control,
+            ciphers=self._ciphers,
+        )
+
+
+def _remotes(settings: Settings, host: str) -> list[RemoteEntry]:
+    # What listens on another endpoint (TLS, a unix socket) is nothing that a stock client could dial.
+    listen = () if settings.server is None else settings.server.listen
+    ends = dict.fromkeys((entry.port, entry.proto) for entry in listen if entry.endpoint is None)
+    if not ends:
+        raise ConfigError("no plain udp:PORT or tcp:PORT for a profile to name", file=settings.file, option="listen")
+    return [RemoteEntry(host, port, proto) for port, proto in ends]
+
+
+def _control(settings: Settings) -> ControlBlock | None:
+    control = settings.control
+    if control.wrapping is ControlWrapping.NONE or control.key is None:
+        return None
+    key = control.key.data.decode()
+    if control.wrapping is ControlWrapping.TLS_CRYPT:
+        return ControlBlock("tls-crypt", key)
+    direction = None if control.key_direction is None else 1 - control.key_direction
+    return ControlBlock("tls-auth", key, direction, control.auth)

@@ -1,0 +1,78 @@
+"""The `twistvpn` command."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from importlib import metadata
+
+import click
+
+from twistvpn.cli.client import client
+from twistvpn.cli.common import OneLineErrors, folder_option, now, open_folder
+from twistvpn.cli.init import MAX_DAYS, init
+from twistvpn.pki.authority import CERTIFICATE_LIFETIME, general_name
+
+
+def _version() -> str:
+    try:
+        return metadata.version("twistvpn")
+    except metadata.PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(_version(), prog_name="twistvpn", message="%(prog)s %(version)s")
+@folder_option(envvar="TWISTVPN_DIR")
+def main() -> None:
+    """Set up an OpenVPN server and its clients.
+
+    The server itself runs with: twistd --nodaemon vpn --config DIR/server.ini
+    """
+
+
+@main.command()
+@click.argument("config")
+def check(config: str) -> None:
+    """Read the configuration CONFIG, in either syntax, and say whether it is in order."""
+    from twistvpn.config.load import load
+
+    settings = load(config)
+    for note in settings.notes:
+        click.echo(note)
+    click.echo(f"{config}: OK")
+
+
+@main.group()
+@folder_option()
+def server() -> None:
+    """Look after the server's own certificate."""
+
+
+@server.command()
+@click.option("--host", metavar="NAME", help="Name or address new profiles connect to.  [default: as before]")
+@click.option(
+    "--days",
+    type=click.IntRange(1, MAX_DAYS),
+    default=CERTIFICATE_LIFETIME.days,
+    show_default=True,
+    help="How long the certificate is valid.",
+)
+@folder_option()
+@click.pass_context
+def renew(ctx: click.Context, host: str | None, days: int) -> None:
+    """Make a new certificate for the server's key; clients' profiles stay good."""
+    if host is not None:
+        general_name(host)
+    state = open_folder(ctx)
+    issued = state.renew_server(now(), timedelta(days=days), host)
+    click.echo(
+        f"Renewed {state.path / 'server.crt'} until {issued.certificate.not_valid_after_utc:%Y-%m-%d}; "
+        f"new profiles connect to {state.host}.  Restart the server to use it."
+    )
+
+
+main.add_command(init)
+main.add_command(client)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""One connection to a server, from the reset to its end: asks for options and follows the server's messages."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from twistvpn.control.push import PushedOptions, parse_pushed
+from twistvpn.control.session import KeyDerivation, KeyEstablished, MessageReceived, SessionFailed
+from twistvpn.control.verify import tls_failure_words
+from twistvpn.crypto.ciphers import canonical_name
+from twistvpn.errors import ConfigError, NegotiationError
+from twistvpn.interfaces import ILinkReceiver
+from twistvpn.runs import is_data, uniform_parts
+from twistvpn.wire.messages import (
+    MORE_FOLLOWS,
+    AuthFailed,
+    AuthPending,
+    Exit,
+    Halt,
+    Info,
+    InfoPre,
+    PushReply,
+    PushRequest,
+    Restart,
+    decode_message,
+    encode_message,
+)
+from twistvpn.wire.options import parse_occ
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cryptography import x509
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.python.failure import Failure
+
+    from twistvpn.config.settings import Settings
+    from twistvpn.control.session import Event
+    from twistvpn.interfaces import Address, Buffer, ILink, Run
+    from twistvpn.peer import Peer
+
+PUSH_REQUEST_INTERVAL = 5.0
+"""Seconds between two requests, as stock clients ask."""
+
+MAX_PUSHED = 64 * 1024
+"""Characters of pushed options that are collected before the server counts as broken."""
+
+
+class Ending(Enum):
+    """What the end of a connection means for the client."""
+
+    RETRY = auto()
+    """Try again, this server or the next."""
+    FATAL = auto()
+    """Trying again would end the same way."""
+
+
+class ConnectionOwner(Protocol):
+    """The client service, as its connection sees it."""
+
+    own_certificate: x509.Certificate | None
+
+    def connected(self, pushed: PushedOptions) -> None:
+        """The server has told its options; the data channel stands."""
+
+    def packets_received(self, packets: list[Buffer]) -> None:
+        """IP packets from the server."""
+
+    def connection_ended(self, reason: str, ending: Ending) -> None:
+        """It is over."""
+
+
+@implementer(ILinkReceiver)
+class ClientConnection:
+    """Follows one server.  It is the peer's handler and the link's receiver."""
+
+    log = Logger()
+
+    def __init__(self, owner: ConnectionOwner, settings: Settings, clock: IReactorTime) -> None:
+        self.pushed: PushedOptions | None = None
+        self.unknown_sources = 0
+        """Datagrams from elsewhere than the server, dropped."""
+        self._owner = owner
+        self._settings = settings
+        self._clock = clock
+        self._ending = Ending.RETRY
+        self._why: str | None = None
+        self._server_occ = ""
+        self._options: list[str] = []
+        self._asking: IDelayedCall | None = None
+        self._give_up_at = 0.0
+        self._peer: Peer | None = None
+
+    @property
+    def peer(self) -> Peer:
+        """The server; `attach` has been called."""
+        assert self._peer is not None
+        return self._peer
+
+    def attach(self, peer: Peer) -> None:
+        """Say which peer this is the handler of."""
+        self._peer = peer
+
+    # The link (`interfaces.ILinkReceiver`)
+
+    def runs_received(self, link: ILink, batch: Sequence[tuple[Run, Address]]) -> None:
+        """Hand what comes from the server to its peer."""
+        peer = self.peer
+        for run, address in batch:
+            if address != peer.address:
+                self.unknown_sources += len(run.datagrams())
+                continue
+            for part in uniform_parts(run):
+                if is_data(part):
+                    peer.data_received(part)
+                else:
+                    peer.control_received(part.data)
+
+    def link_lost(self, link: ILink, reason: Failure) -> None:
+        """The stream has closed."""
+        self.peer.close(f"the connection closed ({reason.getErrorMessage()})")
+
+    # What the peer reports (`peer.PeerHandler`)
+
+    def session_event(self, peer: Peer, event: Event) -> None:
+        """See `PeerHandler`."""
+        if isinstance(event, KeyEstablished):
+            self._key_established(event)
+        elif isinstance(event, MessageReceived):
+            self._message_received(event.text)
+        else:
+            self._session_failed(event)
+
+    def packets_received(self, peer: Peer, packets: list[Buffer]) -> None:
+        """See `PeerHandler`."""
+        if self.pushed is not None:
+            self._owner.packets_received(packets)
+
+    def peer_lost(self, peer: Peer, reason: str) -> None:
+        """See `PeerHandler`."""
+        if self._asking is not None and self._asking.active():
+            self._asking.cancel()
+        self._owner.connection_ended(self._why or reason, self._ending)
+
+    def _session_failed(self, event: SessionFailed) -> None:
+        if event.refusal is not None:
+            self._why = f"the server's certificate is refused: {event.refusal}"
+        else:
+            self._why = f"the session failed: {tls_failure_words(event.error, self._owner.own_certificate)}"
+
+    def _key_established(self, event: KeyEstablished) -> None:
+        self.log.info("key {key_id} established, {tls}", key_id=event.key_id, tls=event.description)
+        if self.pushed is not None:
+            self.peer.rekeyed(event.key_id)
+            return
+        self._server_occ = event.remote.options
+        self._give_up_at = self._clock.seconds() + self._settings.control.hand_window
+        self._ask()
+
+    # Asking for options
+
+    def _ask(self) -> None:
+        now = self._clock.seconds()
+        if now >= self._give_up_at:
+            self._end("the server sent no options (PUSH_REPLY)", Ending.RETRY)
+            return
+        self.peer.send_message(encode_message(PushRequest()))
+        self._asking = self._clock.callLater(PUSH_REQUEST_INTERVAL, self._ask)
+
+    def _stop_asking(self) -> None:
+        if self._asking is not None and self._asking.active():
+            self._asking.cancel()
+        self._asking = None
+
+    # Messages
+
+    def _message_received(self, text: str) -> None:
+        message = decode_message(text)
+        if isinstance(message, PushReply):
+            self._push_reply(message)
+        elif isinstance(message, AuthFailed):
+            self._auth_failed(message)
+        elif isinstance(message, AuthPending):
+            self._give_up_at = self._clock.seconds() + (message.timeout or self._settings.control.hand_window)
+        elif isinstance(message, Restart):
+            self._end("the server asks for a restart", Ending.RETRY)
+        elif isinstance(message, Halt):
+            self._end(f"the server sends us away: {message.reason or 'HALT'}", Ending.FATAL)
+        elif isinstance(message, Exit):
+            self._end("the server has said goodbye", Ending.RETRY)
+        elif isinstance(message, (Info, InfoPre)):
+            self.log.info("the server says: {text}", text=message.text)
+
+    def _auth_failed(self, message: AuthFailed) -> None:
+        why = message.reason or "the server gives no reason"
+        ending = Ending.FATAL if message.temporary is None else Ending.RETRY
+        self._end(f"the server refuses us (AUTH_FAILED): {why}", ending)
+
+    def _push_reply(self, reply: PushReply) -> None:
+        if self.pushed is not None:
+            return
+        self._options += reply.options
+        if sum(map(len, self._options)) > MAX_PUSHED:
+            self._end("the server pushes without end", Ending.RETRY)
+            return
+        if reply.continuation == MORE_FOLLOWS:
+            return
+        self._stop_asking()
+        try:
+            pushed = parse_pushed(self._options)
+            self._open_data(pushed)
+        except (NegotiationError, ConfigError) as error:
+            self._end(str(error), Ending.FATAL)
+            return
+        self.pushed = pushed
+        for option in pushed.unknown:
+            self.log.info("the server pushes {option!r}, which changes nothing here", option=option)
+        self._owner.connected(pushed)
+
+    def _open_data(self, pushed: PushedOptions) -> None:
+        data = self._settings.data
+        cipher = self._cipher(pushed)
+        derivation = KeyDerivation.EXPORTER if pushed.exporter_keys else KeyDerivation.PRF
+        self.peer.open_data(cipher, derivation, pushed.peer_id)
+        self.peer.install_key(0)
+        ping = data.ping if pushed.ping is None else pushed.ping
+        restart = data.ping_restart if pushed.ping_restart is None else pushed.ping_restart
+        self.peer.set_keepalive(ping, restart)
+
+    def _cipher(self, pushed: PushedOptions) -> str:
+        data = self._settings.data
+        if pushed.cipher is not None:
+            cipher = canonical_name(pushed.cipher)
+            if cipher not in data.ciphers and cipher != data.ciphers_fallback:
+                raise NegotiationError(f"the server pushes the cipher {cipher}, which data-ciphers does not have")
+            return cipher
+        announced = parse_occ(self._server_occ).get("cipher", "").upper()
+        if announced in data.ciphers:
+            return announced
+        if data.ciphers_fallback is not None:
+            return data.ciphers_fallback
+        raise NegotiationError("the server negotiates no cipher; set data-ciphers-fallback to the one it uses")
+
+    # The end
+
+    def _end(self, why: str, ending: Ending) -> None:
+        self._stop_asking()
+        self._why, self._ending = why, ending
+        self.peer.close(why)
+
+    def say_goodbye(self) -> None:
+        """Tell the server that we leave, and end once it has heard."""
+        self._stop_asking()
+        self._why = "we have said goodbye"
+        if self.pushed is None:
+            self.peer.close(self._why)
+            return
+        if "cc-exit" in self.pushed.protocol_flags:
+            self.peer.send_message(encode_message(Exit()))
+        else:
+            self.peer.say_goodbye()
+        self.peer.linger(self._why)

@@ -1,0 +1,100 @@
+"""Opening the link to a server: resolve its name, then a UDP socket or a stream."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, clientFromString
+from twisted.internet.interfaces import IResolutionReceiver
+from zope.interface import implementer
+
+from twistvpn.link.stream import StreamLinkFactory
+from twistvpn.link.udp import UdpLink, open_udp_socket
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from twisted.internet.interfaces import IAddress, IHostResolution
+
+    from twistvpn.config.settings import ClientSettings, Remote
+    from twistvpn.interfaces import Address, ILink, ILinkReceiver
+
+_ADDRESS_TYPES: dict[int, tuple[type, ...]] = {
+    0: (IPv4Address, IPv6Address),
+    socket.AF_INET: (IPv4Address,),
+    socket.AF_INET6: (IPv6Address,),
+}
+
+
+class NameNotFound(OSError):
+    """A server's name does not resolve."""
+
+
+@implementer(IResolutionReceiver)
+class _Resolution:
+    def __init__(self, done: Deferred[list[str]]) -> None:
+        self._done = done
+        self._found: list[str] = []
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+        pass
+
+    def addressResolved(self, address: IAddress) -> None:
+        if isinstance(address, (IPv4Address, IPv6Address)) and address.host not in self._found:
+            self._found.append(address.host)
+
+    def resolutionComplete(self) -> None:
+        self._done.callback(self._found)
+
+
+class LinkOpener:
+    """Opens links for one client.  Addresses a name had before serve again where it no longer resolves."""
+
+    def __init__(self, reactor: Any, settings: ClientSettings) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._known: dict[str, list[str]] = {}
+
+    async def addresses(self, remote: Remote) -> list[str]:
+        """The server's IP addresses, in the resolver's order; raises `NameNotFound`.
+
+        With all traffic in a tunnel that is down, the resolver may be out of reach.
+        """
+        done: Deferred[list[str]] = Deferred()
+        self._reactor.nameResolver.resolveHostName(
+            _Resolution(done), remote.host, remote.port, _ADDRESS_TYPES[remote.family]
+        )
+        found = await done or self._known.get(remote.host, [])
+        if not found:
+            raise NameNotFound(f"{remote.host} does not resolve")
+        self._known[remote.host] = found
+        return found
+
+    async def open(self, remote: Remote, host: str, receiver: ILinkReceiver) -> tuple[ILink, Address]:
+        """A link to `remote` at the address `host`, and the address that datagrams go to.
+
+        Raises `OSError`, `EnvironmentRefusal` or what the endpoint fails with.
+        """
+        if remote.endpoint is not None or remote.proto == "tcp":
+            factory = StreamLinkFactory(receiver, self._reactor, idle=None)
+            stream = await self._endpoint(remote, host).connect(factory)
+            return stream, stream.address
+        is_ipv6 = ":" in host
+        family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
+        sock = open_udp_socket(self._settings.local or "", self._settings.local_port, family)
+        link = UdpLink(self._reactor, sock, receiver)
+        if not is_ipv6:
+            return link, (host, remote.port)
+        plain, _, scope = host.partition("%")
+        return link, (plain, remote.port, 0, socket.if_nametoindex(scope) if scope else 0)
+
+    def _endpoint(self, remote: Remote, host: str) -> Any:
+        if remote.endpoint is not None:
+            return clientFromString(self._reactor, remote.endpoint)
+        kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
+        settings = self._settings
+        bind = (settings.local or "", settings.local_port) if settings.local or settings.local_port else None
+        return kind(self._reactor, host, remote.port, timeout=settings.connect_timeout, bindAddress=bind)

@@ -1,0 +1,147 @@
+"""What a server has pushed, as addresses and routes of this host."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+
+from twistvpn.control.push import NET_GATEWAY, PushedRoute
+from twistvpn.errors import EnvironmentRefusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from twistvpn.config.settings import Settings
+    from twistvpn.control.push import PushedOptions
+    from twistvpn.tun.netlink import NetworkConfigurator, NextHop
+
+_EVERYWHERE4 = ("0.0.0.0/1", "128.0.0.0/1")
+_EVERYWHERE6 = ("::/3", "2000::/4", "3000::/4", "fc00::/7")
+"""Networks that together cover all addresses and win over a default route without replacing it."""
+
+
+class ClientNetwork:
+    """Configures the tun and the routes, and takes all of it back.
+
+    Everything raises `EnvironmentRefusal` where the host does not play along with the addresses; a single route that
+    cannot be set is logged and left out, as stock clients do.
+    """
+
+    log = Logger()
+
+    def __init__(self, settings: Settings, configurator: NetworkConfigurator, ifname: str) -> None:
+        self._settings = settings
+        self._host = configurator
+        self._ifname = ifname
+        self._applied: tuple[PushedOptions, str] | None = None
+        self._outside: dict[int, NextHop] = {}
+
+    def prepare(self, server: str) -> None:
+        """See to it that a server (an address) can be reached although all traffic goes into the tunnel already."""
+        address = _plain(server)
+        hop = self._outside.get(address.version)
+        if hop is not None:
+            self._try_route(_host_network(address), hop.gateway, hop.ifname)
+
+    def apply(self, pushed: PushedOptions, server: str) -> None:
+        """Configure addresses, MTU and routes for what was pushed; the same options again change nothing."""
+        comparable = (pushed, server)
+        if self._applied == comparable:
+            return
+        self.undo()
+        self._applied = comparable
+        device = self._settings.device
+        self._host.set_mtu(self._ifname, pushed.tun_mtu or device.mtu)
+        self._host.set_txqueuelen(self._ifname, device.txqueuelen)
+        self._add_addresses(pushed)
+        self._host.set_up(self._ifname)
+        self._add_peer_routes(pushed)
+        self._redirect(pushed, server)
+        client = self._settings.client
+        assert client is not None
+        configured = [PushedRoute(route.network, route.gateway, route.metric) for route in client.routes]
+        self._add_routes([*configured, *(() if client.route_nopull else pushed.routes)])
+
+    def undo(self) -> None:
+        """Take back every address and route."""
+        self._host.undo()
+        self._outside.clear()
+        self._applied = None
+
+    def _add_addresses(self, pushed: PushedOptions) -> None:
+        if pushed.ipv4 is None and pushed.ipv6 is None:
+            raise EnvironmentRefusal("the server pushes no address (ifconfig); is it a server with an address pool?")
+        if pushed.ipv4 is not None:
+            own = pushed.ipv4 if pushed.peer_address is None else IPv4Interface(f"{pushed.ipv4.ip}/32")
+            self._host.check_overlap(own.network, self._ifname)
+            self._host.add_address(self._ifname, own)
+        if pushed.ipv6 is not None:
+            self._host.check_overlap(pushed.ipv6.network, self._ifname)
+            self._host.add_address(self._ifname, pushed.ipv6)
+
+    def _add_peer_routes(self, pushed: PushedOptions) -> None:
+        """In point-to-point topologies the other end is a neighbour of its own."""
+        if pushed.peer_address is not None:
+            self._try_route(IPv4Network(pushed.peer_address), None, self._ifname)
+
+    def _redirect(self, pushed: PushedOptions, server: str) -> None:
+        flags = pushed.redirect_gateway
+        client = self._settings.client
+        if flags is None or (client is not None and client.route_nopull):
+            return
+        if "local" not in flags:
+            self._keep_server_outside(server)
+        if "!ipv4" not in flags:
+            for network in _EVERYWHERE4:
+                self._try_route(ip_network(network), None, self._ifname)
+        if "ipv6" in flags:
+            for network in _EVERYWHERE6:
+                self._try_route(ip_network(network), None, self._ifname)
+
+    def _keep_server_outside(self, server: str) -> None:
+        """The tunnel's own packets must not go into the tunnel."""
+        address = _plain(server)
+        hop = self._host.route_to(address)
+        for version in (4, 6):
+            default = self._host.default_gateway(version)
+            if default is not None:
+                self._outside[version] = default
+        if hop is not None and hop.gateway is not None:
+            self._try_route(_host_network(address), hop.gateway, hop.ifname)
+
+    def _add_routes(self, routes: Iterable[PushedRoute]) -> None:
+        for route in routes:
+            if route.gateway != NET_GATEWAY:
+                # A tun has no neighbours to resolve: whatever the gateway inside, the device is the way.
+                self._try_route(route.network, None, self._ifname, route.metric)
+                continue
+            hop = self._host.default_gateway(route.network.version)
+            if hop is None:
+                self.log.warn("no route to {network}: this host has no default gateway", network=route.network)
+            else:
+                self._try_route(route.network, hop.gateway, hop.ifname, route.metric)
+
+    def _try_route(
+        self,
+        network: IPv4Network | IPv6Network,
+        gateway: IPv4Address | IPv6Address | None,
+        ifname: str,
+        metric: int | None = None,
+    ) -> None:
+        try:
+            self._host.add_route(network, gateway, ifname, metric)
+        except EnvironmentRefusal as error:
+            self.log.warn("{error}", error=error)
+
+
+def _plain(server: str) -> IPv4Address | IPv6Address:
+    """A socket address's host as an IP address, IPv4-mapped ones as IPv4, without a scope."""
+    address = ip_address(server.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return address if mapped is None else mapped
+
+
+def _host_network(address: IPv4Address | IPv6Address) -> IPv4Network | IPv6Network:
+    return ip_network(f"{address}/{address.max_prefixlen}")

@@ -1,0 +1,352 @@
+"""The client as a Twisted service: connect, stay connected, and leave nothing behind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from twistvpn.client.connection import ClientConnection, Ending
+from twistvpn.client.link import LinkOpener
+from twistvpn.client.network import ClientNetwork
+from twistvpn.client.remotes import RemoteList
+from twistvpn.control.keys import control_key
+from twistvpn.control.tls import ControlTlsFactory
+from twistvpn.control.verify import TlsContexts
+from twistvpn.data.kernel import coalesce
+from twistvpn.deadlines import DeadlineQueue
+from twistvpn.errors import EnvironmentRefusal
+from twistvpn.interfaces import IFrameReceiver
+from twistvpn.peer import build_peer
+from twistvpn.version import __version__
+from twistvpn.wire.keymethod import KeyMethod2, KeySource
+from twistvpn.wire.options import IvProto, format_peer_info, occ_string
+from twistvpn.wire.roles import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from twisted.internet.interfaces import IDelayedCall
+    from twisted.python.failure import Failure
+
+    from twistvpn.config.settings import Remote, Settings
+    from twistvpn.control.push import PushedOptions
+    from twistvpn.interfaces import Buffer, Frame, ILink, ITun
+    from twistvpn.tun.netlink import NetworkConfigurator
+
+LARGEST_PUSHED_MTU = 1600
+"""What IV_MTU announces: packets of this size still fit the link's buffers."""
+
+_CAPABILITIES = (
+    IvProto.DATA_V2
+    | IvProto.REQUEST_PUSH
+    | IvProto.TLS_KEY_EXPORT
+    | IvProto.AUTH_PENDING_KW
+    | IvProto.CC_EXIT
+    | IvProto.AUTH_FAIL_TEMP
+)
+
+
+class ClientState(Enum):
+    """What the client is about."""
+
+    STOPPED = auto()
+    OPENING = auto()
+    """Resolving the server's name or opening the link."""
+    JOINING = auto()
+    """Handshake, authentication, options."""
+    CONNECTED = auto()
+    WAITING = auto()
+    """Before the next try."""
+    STOPPING = auto()
+
+
+_S = ClientState
+TRANSITIONS: dict[ClientState, frozenset[ClientState]] = {
+    _S.STOPPED: frozenset({_S.OPENING}),
+    _S.OPENING: frozenset({_S.JOINING, _S.WAITING, _S.STOPPING, _S.STOPPED}),
+    _S.JOINING: frozenset({_S.CONNECTED, _S.WAITING, _S.STOPPING, _S.STOPPED}),
+    _S.CONNECTED: frozenset({_S.WAITING, _S.STOPPING, _S.STOPPED}),
+    _S.WAITING: frozenset({_S.OPENING, _S.STOPPING, _S.STOPPED}),
+    _S.STOPPING: frozenset({_S.STOPPED}),
+}
+"""Which state may follow which."""
+
+
+@implementer(IFrameReceiver)
+class VpnClientService(Service):
+    """Keeps one client connected.
+
+    `open_tun` makes the device when the service starts; `network` configures the host for what is pushed, None
+    leaves the host alone, for applications that take packets themselves.  `on_fatal` is told why the client has
+    given up.  `drops` counts packets from the device while there was no server to take them.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        open_tun: Callable[[], ITun],
+        configurator: NetworkConfigurator | None,
+        on_fatal: Callable[[str], None],
+    ) -> None:
+        assert settings.client is not None
+        self.settings = settings
+        self.state = ClientState.STOPPED
+        self.drops: Counter[str] = Counter()
+        self.on_connected: Callable[[PushedOptions], None] | None = None
+        """Called with the pushed options each time a server has let us in."""
+        self._client = settings.client
+        self._reactor = reactor
+        self._open_tun = open_tun
+        self._configurator = configurator
+        self._on_fatal = on_fatal
+        self._key = control_key(settings.control, Role.CLIENT)
+        contexts = TlsContexts(settings.tls, Role.CLIENT)
+        self.own_certificate = contexts.own_certificate
+        self._tls = ControlTlsFactory(contexts, reactor, client=True)
+        self._deadlines = DeadlineQueue(reactor)
+        self._remotes = RemoteList(settings.client)
+        self._links = LinkOpener(reactor, settings.client)
+        self._hosts: list[str] = []
+        self._host = ""
+        self._tun: ITun | None = None
+        self._offloads = 0
+        self._network: ClientNetwork | None = None
+        self._link: ILink | None = None
+        self._connection: ClientConnection | None = None
+        self._attempt: Deferred[None] | None = None
+        self._retry: IDelayedCall | None = None
+        self._poll: IDelayedCall | None = None
+        self._stopped: Deferred[None] | None = None
+
+    def _enter(self, state: ClientState) -> None:
+        if state not in TRANSITIONS[self.state]:
+            raise AssertionError(f"{self.state.name} does not lead to {state.name}")
+        self.state = state
+
+    # Service
+
+    def privilegedStartService(self) -> None:
+        """Open the device while we may."""
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self._open_device()
+
+    def startService(self) -> None:
+        """Begin to connect."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._open_device()
+        self._try_server()
+
+    def _open_device(self) -> None:
+        if self._tun is not None:
+            return
+        self._tun = self._open_tun()
+        self._offloads = sum(self._tun.offloads)
+        if self._configurator is not None:
+            self._network = ClientNetwork(self.settings, self._configurator, self._tun.name)
+        self._tun.start(self)
+
+    def stopService(self) -> Deferred[None]:
+        """Say goodbye, take back routes, addresses and the device; fires when all is done."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        done: Deferred[None] = Deferred()
+        if self.state is ClientState.STOPPED:
+            self._release()
+            done.callback(None)
+            return done
+        self._stopped = done
+        connected = self._connection
+        self._cancel_timers()
+        self._enter(ClientState.STOPPING)
+        if self._attempt is not None:
+            self._attempt.cancel()
+        if connected is not None:
+            connected.say_goodbye()
+        else:
+            self._finish()
+        return done
+
+    def _cancel_timers(self) -> None:
+        for timer in (self._retry, self._poll):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._retry = self._poll = None
+
+    def _release(self) -> None:
+        self._deadlines.stop()
+        if self._network is not None:
+            self._network.undo()
+        if self._tun is not None:
+            self._tun.close()
+        self._tun = self._network = None
+
+    def _finish(self) -> None:
+        if self.state is ClientState.STOPPED:
+            return
+        self._enter(ClientState.STOPPED)
+        self._release()
+        stopped, self._stopped = self._stopped, None
+        if stopped is not None:
+            stopped.callback(None)
+
+    # Connecting
+
+    def _try_server(self) -> None:
+        self._enter(ClientState.OPENING)
+        remote = self._remotes.current()
+        self._attempt = ensureDeferred(self._connect(remote))
+        self._attempt.addErrback(self._not_opened, remote)
+
+    async def _connect(self, remote: Remote) -> None:
+        if remote.endpoint is not None:
+            self._hosts = [remote.host]
+        elif not self._hosts:
+            self._hosts = await self._links.addresses(remote)
+        self._host = self._hosts.pop(0)
+        if self._network is not None and remote.endpoint is None:
+            self._network.prepare(self._host)
+        self.log.info(
+            "connecting to {proto}:{host}:{port} ({name})",
+            proto=remote.proto,
+            host=self._host,
+            port=remote.port,
+            name=remote.host,
+        )
+        connection = ClientConnection(self, self.settings, self._reactor)
+        link, address = await self._links.open(remote, self._host, connection)
+        self._attempt = None
+        self._link = link
+        peer = build_peer(
+            Role.CLIENT,
+            link,
+            address,
+            settings=self.settings,
+            wrapping=self._key.new_wrapping(),
+            tls=self._tls,
+            offer=self._offer,
+            handler=connection,
+            deadlines=self._deadlines,
+            clock=self._reactor,
+        )
+        connection.attach(peer)
+        self._connection = connection
+        self._enter(ClientState.JOINING)
+        self._poll = self._reactor.callLater(self._client.connect_timeout, self._no_answer)
+        peer.session.connect(self._reactor.seconds())
+        peer.pump()
+
+    def _not_opened(self, failure: Failure, remote: Remote) -> None:
+        self._attempt = None
+        if self.state is ClientState.OPENING:
+            failed = failure.check(OSError, EnvironmentRefusal) or failure.check(Exception)
+            if failed is None:
+                failure.raiseException()
+            self._retry_later(f"cannot reach {remote.host}: {failure.getErrorMessage()}")
+
+    def _no_answer(self) -> None:
+        connection = self._connection
+        if connection is not None and connection.peer.session.remote_session_id is None:
+            connection.peer.close(f"no answer within {self._client.connect_timeout:g} s")
+
+    def _offer(self) -> KeyMethod2:
+        data, device = self.settings.data, self.settings.device
+        username, password = self._client.credentials or ("", "")
+        options = occ_string(
+            Role.CLIENT,
+            "tcp" if self._link is not None and self._link.is_stream else "udp",
+            cipher=data.ciphers_fallback or data.ciphers[0],
+            tun_mtu=device.mtu,
+        )
+        peer_info = {
+            "IV_VER": __version__,
+            "IV_PLAT": "linux",
+            "IV_TCPNL": "1",
+            "IV_MTU": str(max(LARGEST_PUSHED_MTU, device.mtu)),
+            "IV_NCP": "2",
+            "IV_CIPHERS": ":".join(data.ciphers),
+            "IV_PROTO": str(int(_CAPABILITIES)),
+        }
+        return KeyMethod2(KeySource.generate_client(), options, username, password, format_peer_info(peer_info))
+
+    # What the connection reports (`connection.ConnectionOwner`)
+
+    def connected(self, pushed: PushedOptions) -> None:
+        """The server has let us in: configure the host."""
+        if self._network is not None:
+            try:
+                self._network.apply(pushed, self._host)
+            except EnvironmentRefusal as error:
+                self._fail(str(error))
+                return
+        self._enter(ClientState.CONNECTED)
+        self._remotes.succeeded()
+        addresses = ", ".join(str(address) for address in (pushed.ipv4, pushed.ipv6) if address is not None)
+        self.log.info("connected to {host}, our address is {addresses}", host=self._host, addresses=addresses)
+        if self.on_connected is not None:
+            self.on_connected(pushed)
+
+    def packets_received(self, packets: list[Buffer]) -> None:
+        """Packets from the server go to the host."""
+        if self._tun is not None:
+            self._tun.write_frames(coalesce(packets, self._offloads))
+
+    def frames_received(self, frames: Sequence[Frame]) -> None:
+        """Packets from the host go to the server (`interfaces.IFrameReceiver`)."""
+        if self.state is ClientState.CONNECTED and self._connection is not None:
+            self._connection.peer.send_frames(frames)
+        else:
+            self.drops["not-connected"] += len(frames)
+
+    def connection_ended(self, reason: str, ending: Ending) -> None:
+        """Try again, or give up."""
+        self._connection = None
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        self._cancel_timers()
+        if self.state is ClientState.STOPPED:
+            return
+        if self.state is ClientState.STOPPING:
+            self._finish()
+        elif ending is Ending.FATAL:
+            self._fail(reason)
+        else:
+            self._retry_later(reason)
+
+    def _retry_later(self, reason: str) -> None:
+        was_connected = self.state is ClientState.CONNECTED
+        self._enter(ClientState.WAITING)
+        wait = self._next_wait(was_connected=was_connected)
+        if wait is None:
+            self._fail(f"{reason}; connect-retry-max reached")
+            return
+        self.log.warn("{reason}; trying again in {wait:.0f} s", reason=reason, wait=wait)
+        self._retry = self._reactor.callLater(wait, self._try_server)
+
+    def _next_wait(self, *, was_connected: bool) -> float | None:
+        """A server that had let us in is tried first again, then its other addresses, then the next server."""
+        if was_connected:
+            self._hosts = []
+            return self._client.connect_retry[0]
+        if self._hosts:
+            return self._client.connect_retry[0]
+        return self._remotes.failed()
+
+    def _fail(self, reason: str) -> None:
+        self.log.error("{reason}", reason=reason)
+        connection = self._connection
+        self._cancel_timers()
+        self._finish()
+        if connection is not None:
+            connection.say_goodbye()
+            connection.peer.close(reason)
+        self._on_fatal(reason)

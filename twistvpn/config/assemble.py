@@ -1,0 +1,183 @@
+"""What both syntaxes say in the same words, put together into `Settings`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from twistvpn.config.channels import read_control, read_data, read_keepalive
+from twistvpn.config.material import read_credentials
+from twistvpn.config.settings import ClientSettings, DeviceSettings, ServerSettings, Settings
+from twistvpn.config.tls import read_tls
+from twistvpn.config.values import choice, integer, integer_of, seconds, seconds_of, text_of
+from twistvpn.wire.roles import Role
+
+if TYPE_CHECKING:
+    from twistvpn.config.directive import Directive, Directives
+    from twistvpn.config.networks import Subnet
+    from twistvpn.config.settings import Listen, Remote, Route
+
+_DEVICE_NAME = re.compile(r"[^\s/:]{1,15}", re.ASCII)
+"""What the kernel takes as the name of an interface (dev_valid_name in net/core/dev.c)."""
+
+_MAX_PUSHED = 255
+"""Bytes; a longer option does not fit the buffer of stock clients."""
+
+_MAX_PEERS = 2**24 - 2
+"""Peer ids have 24 bits, and the last one means none."""
+
+
+def assemble(
+    directives: Directives, role: Role, server: ServerSettings | None = None, client: ClientSettings | None = None
+) -> Settings:
+    """The whole configuration, from the half that is the role's and all that is not."""
+    status, status_interval = _status(directives)
+    tls = read_tls(directives, role)
+    control = read_control(directives)
+    data = read_data(directives, read_keepalive(directives, role))
+    return Settings(
+        file=directives.file,
+        role=role,
+        device=read_device(directives),
+        tls=tls,
+        control=control,
+        data=data,
+        server=server,
+        client=client,
+        verb=integer_of(directives, "verb", Settings.verb, 0, 11),
+        user=text_of(directives, "user"),
+        group=text_of(directives, "group"),
+        status=status,
+        status_interval=status_interval,
+        notes=tuple(directives.notes),
+    )
+
+
+def read_device(directives: Directives) -> DeviceSettings:
+    """The tun device; any other kind is refused."""
+    directive, kind = directives.last("dev"), directives.last("dev-type")
+    name = directive.args[0] if directive is not None else "tun"
+    if directive is not None:
+        _check_device(directive, kind, name)
+    if kind is not None and kind.args[0] != "tun":
+        raise kind.error("only tun exists, no tap; use dev tun and routing")
+    return DeviceSettings(
+        dev=name,
+        mtu=integer_of(directives, "tun-mtu", DeviceSettings.mtu, 576, 65535),
+        offload="no-offload" not in directives,
+        txqueuelen=integer_of(directives, "txqueuelen", DeviceSettings.txqueuelen, 1),
+    )
+
+
+def _check_device(directive: Directive, kind: Directive | None, name: str) -> None:
+    if kind is None and name.startswith(("tap", "null")):
+        raise directive.error(f"only tun exists, no {name[:4].rstrip('0123456789')}; use dev tun and routing")
+    if kind is None and not name.startswith("tun"):
+        raise directive.error("the name does not begin with tun; add dev-type tun")
+    if not _DEVICE_NAME.fullmatch(name):
+        raise directive.error(f"{name!r} is not a name for an interface; it has at most 15 characters, no / or space")
+
+
+def read_server(
+    directives: Directives, listen: tuple[Listen, ...], subnet: Subnet, routes: tuple[Route, ...]
+) -> ServerSettings:
+    """The server's half."""
+    keepalive = read_keepalive(directives, Role.SERVER)
+    authenticators = tuple(item.args[0] for item in directives.every("authenticators"))
+    rename = directives.last("username-as-common-name")
+    if rename is not None and not authenticators:
+        raise rename.error("there are no usernames without an authenticator; use INI syntax and its [server] auth")
+    return ServerSettings(
+        listen=listen,
+        network=subnet.network,
+        network6=subnet.network6,
+        address=subnet.address,
+        address6=subnet.address6,
+        pool=subnet.pool,
+        push=tuple(_pushed(item) for item in directives.every("push")),
+        routes=routes,
+        client_to_client="client-to-client" in directives,
+        duplicate_cn="duplicate-cn" in directives,
+        max_clients=integer_of(directives, "max-clients", ServerSettings.max_clients, 1, _MAX_PEERS),
+        authenticators=authenticators,
+        username_as_common_name=rename is not None,
+        push_ping=keepalive.push_ping,
+        push_ping_restart=keepalive.push_ping_restart,
+        explicit_exit_notify=_exit_notify(directives, most=2),
+    )
+
+
+def _pushed(directive: Directive) -> str:
+    option = directive.args[0].strip()
+    if not option:
+        raise directive.error("there is nothing to push")
+    if "," in option or not option.isprintable():
+        raise directive.error(f"{option!r} has a comma or a control character, which ends an option on the wire")
+    if len(option.encode()) > _MAX_PUSHED:
+        raise directive.error(f"the option is longer than {_MAX_PUSHED} bytes")
+    words = option.split()
+    if words[0] == "topology" and words[1:] != ["subnet"]:
+        raise directive.error("only topology subnet exists; remove it")
+    if words[0] in {"comp-lzo", "compress"} and words[1:] not in (["stub-v2"], ["migrate"]):
+        raise directive.error("nothing is ever compressed; remove it")
+    return option
+
+
+def read_client(
+    directives: Directives, remotes: tuple[Remote, ...], routes: tuple[Route, ...], local: tuple[str | None, int]
+) -> ClientSettings:
+    """The client's half; `local` is the address and the port its link is bound to."""
+    login, redirect, retry = (directives.last(name) for name in ("auth-user-pass", "redirect-gateway", "auth-retry"))
+    retries = integer_of(directives, "connect-retry-max", 0)
+    return ClientSettings(
+        remotes=remotes,
+        remote_random="remote-random" in directives,
+        connect_timeout=seconds_of(directives, "server-poll-timeout", ClientSettings.connect_timeout),
+        connect_retry=_connect_retry(directives),
+        connect_retry_max=retries or None,
+        credentials=read_credentials(directives, login) if login is not None else None,
+        route_nopull="route-nopull" in directives,
+        routes=routes,
+        explicit_exit_notify=_exit_notify(directives, most=100),
+        local=local[0],
+        local_port=local[1],
+        redirect_gateway=_redirect_flags(redirect) if redirect is not None else None,
+        auth_retry=_auth_retry(retry) if retry is not None else ClientSettings.auth_retry,
+    )
+
+
+def _redirect_flags(directive: Directive) -> tuple[str, ...]:
+    allowed = ("local", "autolocal", "def1", "bypass-dhcp", "bypass-dns", "ipv6", "!ipv4")
+    if "block-local" in directive.args:
+        raise directive.error("block-local does not exist; block the local network with nftables")
+    return tuple(choice(directive, flag, *allowed) for flag in directive.args)
+
+
+def _auth_retry(directive: Directive) -> str:
+    if directive.args[0] == "interact":
+        raise directive.error("nobody is there to be asked; use nointeract or none")
+    return choice(directive, directive.args[0], "none", "nointeract")
+
+
+def _connect_retry(directives: Directives) -> tuple[float, float]:
+    directive = directives.last("connect-retry")
+    first, longest = ClientSettings.connect_retry
+    if directive is not None:
+        first = seconds(directive, directive.args[0])
+        longest = seconds(directive, directive.args[1]) if len(directive.args) > 1 else longest
+    return first, max(first, longest)
+
+
+def _exit_notify(directives: Directives, most: int) -> int:
+    directive = directives.last("explicit-exit-notify")
+    if directive is None:
+        return 0
+    return integer(directive, directive.args[0], 0, most) if directive.args else 1
+
+
+def _status(directives: Directives) -> tuple[str | None, float]:
+    directive = directives.last("status")
+    if directive is None:
+        return None, Settings.status_interval
+    interval = seconds(directive, directive.args[1]) if len(directive.args) > 1 else Settings.status_interval
+    return directives.path(directive.args[0]), interval

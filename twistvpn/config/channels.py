@@ -1,0 +1,217 @@
+"""The options of the control and the data channel, the same in both syntaxes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twistvpn.config.material import read_static_key
+from twistvpn.config.settings import ControlSettings, ControlWrapping, DataSettings
+from twistvpn.config.values import choice, integer, seconds, seconds_of
+from twistvpn.crypto.ciphers import canonical_name
+from twistvpn.crypto.digests import hashlib_name
+from twistvpn.errors import ConfigError
+from twistvpn.wire.roles import Role
+
+if TYPE_CHECKING:
+    from twistvpn.config.directive import Directive, Directives
+
+PULL_PING_RESTART = 120.0
+"""Seconds after which a client that pulls counts a silent server as gone, until it is told otherwise."""
+
+_UNAUTHENTICATED = re.compile(
+    r"((AES|ARIA|CAMELLIA)-(128|192|256)|BF|CAST5|DES(-EDE3?)?|IDEA|RC2(-40|-64)?|SEED|SM4)-(CBC|CFB[18]?|OFB|CTR)",
+    re.IGNORECASE,
+)
+"""Ciphers that stock OpenVPN knows and that need an HMAC beside them."""
+
+
+@dataclass(frozen=True)
+class Keepalive:
+    """Seconds; 0 is never."""
+
+    ping: float = 0.0
+    ping_restart: float = 0.0
+    ping_exit: float = 0.0
+    push_ping: float = 0.0
+    push_ping_restart: float = 0.0
+
+
+def read_control(directives: Directives) -> ControlSettings:
+    """What wraps control packets, and their timers."""
+    tls_auth, tls_crypt = directives.last("tls-auth"), directives.last("tls-crypt")
+    if tls_auth is not None and tls_crypt is not None:
+        raise tls_crypt.contradiction(tls_auth)
+    wrapping = ControlWrapping.NONE
+    if tls_auth is not None:
+        wrapping = ControlWrapping.TLS_AUTH
+    elif tls_crypt is not None:
+        wrapping = ControlWrapping.TLS_CRYPT
+    key = tls_auth or tls_crypt
+    return ControlSettings(
+        wrapping=wrapping,
+        key=read_static_key(directives, key) if key is not None else None,
+        key_direction=_key_direction(directives, tls_auth),
+        auth=_digest(directives, wrapping),
+        tls_timeout=_positive(directives, "tls-timeout", 2.0),
+        hand_window=_positive(directives, "hand-window", 60.0),
+        tran_window=seconds_of(directives, "tran-window", 3600.0),
+        reneg_sec=_reneg_sec(directives),
+    )
+
+
+def _key_direction(directives: Directives, tls_auth: Directive | None) -> int | None:
+    """The second argument of `tls-auth`, or `key-direction`; the later one holds."""
+    directive = directives.last("key-direction")
+    if tls_auth is None:
+        if directive is not None:
+            directives.note(directive, "changes nothing here: it belongs to tls-auth, which is not there")
+        return None
+    if len(tls_auth.args) > 1:
+        direction = int(choice(tls_auth, tls_auth.args[1], "0", "1"))
+        if directive is not None and directive.args[0] != str(direction):
+            raise directive.contradiction(tls_auth)
+        return direction
+    return None if directive is None else int(choice(directive, directive.args[0], "0", "1"))
+
+
+def _digest(directives: Directives, wrapping: ControlWrapping) -> str:
+    directive = directives.last("auth")
+    if directive is None:
+        return "SHA1"
+    name = directive.args[0]
+    if name.lower() in {"none", "[null-digest]"}:
+        if wrapping is ControlWrapping.TLS_AUTH:
+            raise directive.error("tls-auth needs a digest; use SHA256")
+        directives.note(directive, "changes nothing here: every data cipher authenticates by itself")
+        return "SHA1"
+    try:
+        hashlib_name(name)
+    except ConfigError as error:
+        raise directive.error(error.message) from None
+    return name
+
+
+def _reneg_sec(directives: Directives) -> float:
+    directive = directives.last("reneg-sec")
+    if directive is None:
+        return 3600.0
+    if len(directive.args) > 1:
+        seconds(directive, directive.args[1])
+        directives.note(directive, "the minimum changes nothing here: renegotiation starts at the maximum")
+    return seconds(directive, directive.args[0])
+
+
+def _positive(directives: Directives, name: str, default: float) -> float:
+    directive = directives.last(name)
+    value = seconds_of(directives, name, default)
+    if directive is not None and not value:
+        raise directive.error("must be more than 0 seconds")
+    return value
+
+
+def read_data(directives: Directives, keepalive: Keepalive) -> DataSettings:
+    """Ciphers, replay window, keepalive and the bound on TCP segments."""
+    window, time = _replay_window(directives)
+    mssfix, mssfix_mode = _mssfix(directives)
+    return DataSettings(
+        ciphers=_ciphers(directives),
+        ciphers_fallback=_fallback(directives),
+        replay_window=window,
+        replay_time=time,
+        ping=keepalive.ping,
+        ping_restart=keepalive.ping_restart,
+        ping_exit=keepalive.ping_exit,
+        mssfix=mssfix,
+        mssfix_mode=mssfix_mode,
+    )
+
+
+def read_keepalive(directives: Directives, role: Role) -> Keepalive:
+    """`keepalive N M`, which on a server means N and 2 M here and N and M at the clients; or the single options."""
+    directive = directives.last("keepalive")
+    single = directives.last_of("ping", "ping-restart", "ping-exit")
+    if directive is not None:
+        if single is not None:
+            raise single.contradiction(directive)
+        return _expand_keepalive(directive, role)
+    restart = directives.last_of("ping-restart", "ping-exit")
+    if restart is None:
+        pulled = PULL_PING_RESTART if role is Role.CLIENT else 0.0
+        return Keepalive(ping=seconds_of(directives, "ping", 0.0), ping_restart=pulled)
+    silence = seconds(restart, restart.args[0])
+    ping = seconds_of(directives, "ping", 0.0)
+    if restart.name == "ping-exit":
+        return Keepalive(ping=ping, ping_exit=silence)
+    return Keepalive(ping=ping, ping_restart=silence)
+
+
+def _expand_keepalive(directive: Directive, role: Role) -> Keepalive:
+    ping, restart = (seconds(directive, text) for text in directive.args)
+    if not ping or not restart:
+        raise directive.error("both numbers must be more than 0; use keepalive 10 60")
+    if restart < 2 * ping:
+        raise directive.error("the second number must be at least twice the first; use keepalive 10 60")
+    if role is Role.CLIENT:
+        return Keepalive(ping=ping, ping_restart=restart)
+    return Keepalive(ping=ping, ping_restart=2 * restart, push_ping=ping, push_ping_restart=restart)
+
+
+def _ciphers(directives: Directives) -> tuple[str, ...]:
+    directive = directives.last("data-ciphers")
+    if directive is None:
+        return DataSettings.ciphers
+    chosen: list[str] = []
+    for item in directive.args[0].split(":"):
+        names = DataSettings.ciphers if item == "DEFAULT" else _supported(directives, directive, item)
+        chosen.extend(name for name in names if name not in chosen)
+    if not chosen:
+        raise directive.error(f"none of these is offered; use {':'.join(DataSettings.ciphers)}")
+    return tuple(chosen)
+
+
+def _supported(directives: Directives, directive: Directive, item: str) -> tuple[str, ...]:
+    """The cipher of one item of a list; nothing, and a note, where stock knows it or a `?` makes it optional."""
+    name = item.removeprefix("?")
+    try:
+        return (canonical_name(name),)
+    except ConfigError as error:
+        if not _UNAUTHENTICATED.fullmatch(name) and not item.startswith("?"):
+            raise directive.error(error.message) from None
+    directives.note(directive, f"{name} is left out: only AEAD ciphers are offered")
+    return ()
+
+
+def _fallback(directives: Directives) -> str | None:
+    directive = directives.last("data-ciphers-fallback") or directives.last("cipher")
+    if directive is None:
+        return None
+    name = directive.args[0]
+    if name.lower() in {"none", "[null-cipher]"}:
+        raise directive.error("data is never sent in the clear; remove it")
+    try:
+        return canonical_name(name)
+    except ConfigError as error:
+        if not _UNAUTHENTICATED.fullmatch(name):
+            raise directive.error(error.message) from None
+    directives.note(directive, f"{name} changes nothing here: only AEAD ciphers are offered, and they are negotiated")
+    return None
+
+
+def _replay_window(directives: Directives) -> tuple[int, float]:
+    directive = directives.last("replay-window")
+    if directive is None:
+        return DataSettings.replay_window, DataSettings.replay_time
+    size = integer(directive, directive.args[0], 1, 65536)
+    time = float(integer(directive, directive.args[1], 0, 600)) if len(directive.args) > 1 else DataSettings.replay_time
+    return size, time
+
+
+def _mssfix(directives: Directives) -> tuple[int | None, str]:
+    """The bound and what it bounds; no bound without a number, as in stock."""
+    directive = directives.last("mssfix")
+    if directive is None or not directive.args:
+        return None, "payload"
+    mode = choice(directive, directive.args[1], "mtu", "fixed") if len(directive.args) > 1 else "payload"
+    return integer(directive, directive.args[0], 0, 65535), mode

@@ -1,0 +1,101 @@
+"""Where the link ends: `udp:1194`, `tcp:vpn.example.org:443`, or any Twisted endpoint description."""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IStreamClientEndpointStringParserWithReactor, IStreamServerEndpointStringParser
+from twisted.plugin import getPlugins
+
+from twistvpn.config.options import nearest
+from twistvpn.config.settings import Listen, Remote
+from twistvpn.config.values import port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from twistvpn.config.directive import Directive
+
+DEFAULT_PORT = 1194
+
+ANY_HOST = {0: "", socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - a server listens everywhere
+"""What binds every address, by family."""
+
+PROTOCOLS = {
+    "udp": ("udp", 0),
+    "udp4": ("udp", socket.AF_INET),
+    "udp6": ("udp", socket.AF_INET6),
+    "tcp": ("tcp", 0),
+    "tcp4": ("tcp", socket.AF_INET),
+    "tcp6": ("tcp", socket.AF_INET6),
+}
+"""Protocol and address family behind each name."""
+
+_LISTEN = re.compile(r"(udp|tcp)([46]?):(?:(\[[^\]]*\]|[^:=\[\]]*[^\d:=\[\]][^:=\[\]]*):)?(\d+)", re.ASCII)
+_REMOTE = re.compile(r"(udp|tcp)([46]?):(\[[^\]]*\]|[^:=\[\]]+):(\d+)", re.ASCII)
+_BUILT_IN = ("tcp", "ssl", "unix")
+"""What twisted.internet.endpoints parses by itself; the other types are plugins."""
+
+
+def protocol(directive: Directive, text: str, role: str) -> tuple[str, int]:
+    """'udp' or 'tcp', and the address family, of a name of OpenVPN's; `role` is 'server' or 'client'."""
+    name, dash, end = text.lower().partition("-")
+    if name not in PROTOCOLS or (dash and (name.startswith("udp") or end not in {"server", "client"})):
+        raise directive.error(f"unknown protocol {text!r}{nearest(text, PROTOCOLS) or '; use udp or tcp'}")
+    if dash and end != role:
+        raise directive.error(f"{text} is for the other end; write {name}")
+    return PROTOCOLS[name]
+
+
+def ini_listen(directive: Directive) -> Listen:
+    """One line of INI's `listen`."""
+    text = directive.args[0]
+    match = _LISTEN.fullmatch(text)
+    if match is not None:
+        proto, version, host, number = match.groups()
+        family = PROTOCOLS[proto + version][1]
+        return Listen(proto, (host or ANY_HOST[family]).strip("[]"), port(directive, number), origin=directive.origin)
+    _check_endpoint(directive, text, IStreamServerEndpointStringParser)
+    return Listen("tcp", "", 0, endpoint=text, origin=directive.origin)
+
+
+def ini_remote(directive: Directive) -> Remote:
+    """One line of INI's `remote`."""
+    text = directive.args[0]
+    match = _REMOTE.fullmatch(text)
+    if match is not None:
+        proto, version, host, number = match.groups()
+        family = PROTOCOLS[proto + version][1]
+        return Remote(host.strip("[]"), port(directive, number), proto, family, origin=directive.origin)
+    _check_endpoint(directive, text, IStreamClientEndpointStringParserWithReactor)
+    host, number = _host_and_port(text)
+    return Remote(host, number, "tcp", endpoint=text, origin=directive.origin)
+
+
+def _check_endpoint(directive: Directive, text: str, interface: type) -> None:
+    """Raise `ConfigError` unless `text` begins as an endpoint description that Twisted or a plugin of it parses."""
+    kind, colon, rest = text.partition(":")
+    plugins: Iterable[Any] = getPlugins(interface)
+    known = {*_BUILT_IN, *(str(plugin.prefix) for plugin in plugins)}
+    if kind in PROTOCOLS and kind != "tcp":
+        raise directive.error(f"{text!r} is not {kind}:PORT or {kind}:HOST:PORT")
+    if not colon or not rest or kind not in known:
+        raise directive.error(
+            f"{text!r} is no endpoint{nearest(kind, known | PROTOCOLS.keys())}; write it as udp:HOST:PORT"
+        )
+
+
+def _host_and_port(description: str) -> tuple[str, int]:
+    """Host and port of a client endpoint description for logs and routes, '' and 0 where it has none."""
+    host, number = "", 0
+    for position, field in enumerate(re.split(r"(?<!\\):", description)[1:]):
+        name, equals, value = field.replace("\\:", ":").partition("=")
+        if not equals:
+            name, value = ("host", "port")[position] if position < 2 else "", name
+        if name == "host":
+            host = value
+        elif name == "port" and value.isdecimal():
+            number = int(value)
+    return host, number

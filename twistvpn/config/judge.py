@@ -1,0 +1,58 @@
+"""Options whose value decides whether they change nothing or cannot be had."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twistvpn.config.directive import Directive
+
+
+def judge(directive: Directive) -> str:
+    """Why the option has no effect; raises `ConfigError` where it would have one that does not exist here."""
+    return _JUDGES[directive.name](directive)
+
+
+def _compress(directive: Directive) -> str:
+    algorithm = directive.args[0] if directive.args else "stub"
+    if algorithm == "stub-v2":
+        return "IP packets look the same with it and without it"
+    if algorithm == "migrate":
+        return "nothing is ever compressed; clients that still have comp-lzo must lose it"
+    raise directive.error(f"compress {algorithm} changes every packet; remove it on both sides")
+
+
+def _key_method(directive: Directive) -> str:
+    if directive.args == ("2",):
+        return "it is the only key method"
+    raise directive.error("only key method 2 exists; remove it")
+
+
+def _setenv(directive: Directive) -> str:
+    if directive.args[:1] == ("GENERIC_CONFIG",):
+        raise directive.error("this is a generic profile for many users; get the one made for you")
+    return "no script is run that would see it"
+
+
+def _renegotiation_limit(directive: Directive) -> str:
+    if directive.args == ("0",):
+        return "keys are renegotiated by time (reneg-sec), and before a cipher's limit"
+    raise directive.error("keys are renegotiated by time and before a cipher's limit only; use reneg-sec")
+
+
+def _username_field(directive: Directive) -> str:
+    if directive.args == ("CN",):
+        return "the common name is the name of a client anyway"
+    raise directive.error("only the common name (CN) names a client; remove it")
+
+
+_JUDGES: dict[str, Callable[[Directive], str]] = {
+    "compress": _compress,
+    "key-method": _key_method,
+    "setenv": _setenv,
+    "reneg-bytes": _renegotiation_limit,
+    "reneg-pkts": _renegotiation_limit,
+    "x509-username-field": _username_field,
+}

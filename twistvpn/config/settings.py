@@ -1,0 +1,247 @@
+"""The one frozen value that both configuration syntaxes are read into.
+
+Names follow OpenVPN's options where the thing is OpenVPN's.  Durations are seconds, sizes are
+bytes.  Material that a file holds (certificates, keys) is read when the configuration
+is read, so that a wrong path is told with its line; only what is meant to change under a running
+server (the CRL) stays a path.  Secrets never show in a repr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from twistvpn.interfaces import Lease
+from twistvpn.wire.roles import Role
+
+
+class ControlWrapping(Enum):
+    """What protects control packets before TLS does."""
+
+    NONE = "none"
+    TLS_AUTH = "tls-auth"
+    TLS_CRYPT = "tls-crypt"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value was written, for messages: path as the admin wrote it, line from 1, option's name."""
+
+    file: str
+    line: int | None
+    option: str
+
+
+@dataclass(frozen=True)
+class Material:
+    """The bytes of a file or an inline block, and where they came from."""
+
+    data: bytes = field(repr=False)
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class Listen:
+    """One local end of a server.
+
+    `endpoint` is None for UDP and for plain TCP; otherwise it is a Twisted server endpoint description
+    (`ssl:443:...`, `haproxy:tcp:1194`, `systemd:...`, `unix:...`) that carries the stream.
+    """
+
+    proto: str
+    """'udp' or 'tcp'."""
+    host: str
+    """Address or host name to bind; '' means every address, IPv4 and IPv6; '0.0.0.0' and '::' are one family alone."""
+    port: int
+    endpoint: str | None = None
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True)
+class Remote:
+    """One server a client may connect to.
+
+    `endpoint` is a Twisted client endpoint description where the link is neither UDP nor plain TCP.
+    """
+
+    host: str
+    port: int
+    proto: str
+    """'udp' or 'tcp'."""
+    family: int = 0
+    """socket.AF_INET, socket.AF_INET6, or 0 for either."""
+    endpoint: str | None = None
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True)
+class Route:
+    """A network that lies behind the other end; no gateway means the tunnel's."""
+
+    network: IPv4Network | IPv6Network
+    gateway: str | None = None
+    """An address, or 'net_gateway' / 'vpn_gateway' as OpenVPN has them."""
+    metric: int | None = None
+
+
+@dataclass(frozen=True)
+class DeviceSettings:
+    """The tun device at our end."""
+
+    dev: str = "tun"
+    """An interface name, or 'tun' for the first free tunN."""
+    mtu: int = 1500
+    offload: bool = True
+    """Ask the kernel for segmentation and checksum offload where it has them."""
+    txqueuelen: int = 1000
+    persist: bool = False
+    """The device may exist already and stays when we end (persist-tun leaves this alone; it is ours anyway)."""
+
+
+@dataclass(frozen=True)
+class TlsSettings:
+    """Certificates and what is asked of the peer's."""
+
+    ca: Material | None = None
+    """PEM, one or more certificates."""
+    cert: Material | None = None
+    """PEM, our certificate, perhaps followed by intermediates."""
+    key: Material | None = None
+    """PEM, the private key of `cert`."""
+    extra_certs: Material | None = None
+    crl: str | Material | None = None
+    """Path of a PEM CRL, read anew when the file changes; Material when it was given inline."""
+    verify_client_cert: str = "require"
+    """'require', 'optional' or 'none'; servers only."""
+    remote_cert_tls: str | None = None
+    """'server' or 'client': the extended key usage the peer's certificate must have."""
+    verify_x509_name: tuple[str, str] | None = None
+    """(name, type) with type 'subject', 'name' or 'name-prefix' as OpenVPN has them, or 'host': service-identity."""
+    version_min: str = "1.2"
+    version_max: str | None = None
+    cipher_list: str | None = None
+    """`tls-cipher`, in OpenSSL's names."""
+    ciphersuites: str | None = None
+    """`tls-ciphersuites` (TLS 1.3)."""
+    groups: str | None = None
+    """`tls-groups`: colon separated, in OpenSSL's names."""
+
+
+@dataclass(frozen=True)
+class ControlSettings:
+    """The control channel."""
+
+    wrapping: ControlWrapping = ControlWrapping.NONE
+    key: Material | None = None
+    """The static key file of tls-auth or tls-crypt."""
+    key_direction: int | None = None
+    """0 or 1 for tls-auth with a key direction, None for both ways the same."""
+    auth: str = "SHA1"
+    """Digest of tls-auth's HMAC, in hashlib's lower or OpenVPN's upper case spelling."""
+    tls_timeout: float = 2.0
+    hand_window: float = 60.0
+    tran_window: float = 3600.0
+    reneg_sec: float = 3600.0
+    """Seconds after which this end renegotiates; 0 leaves that to the other end."""
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """The data channel."""
+
+    ciphers: tuple[str, ...] = ("AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305")
+    """`data-ciphers`, the most wanted first, OpenVPN's upper-case names."""
+    ciphers_fallback: str | None = None
+    """`data-ciphers-fallback` (or `cipher`): for peers that negotiate nothing."""
+    replay_window: int = 64
+    replay_time: float = 15.0
+    ping: float = 0.0
+    """Seconds of silence after which we ping; 0 is never."""
+    ping_restart: float = 0.0
+    """Seconds without anything from the peer after which it counts as gone; 0 is never."""
+    ping_exit: float = 0.0
+    mssfix: int | None = None
+    """None is stock's default (1492 bytes outside); 0 is off."""
+    mssfix_mode: str = "payload"
+    """What `mssfix` bounds: 'payload' (the link's datagram), 'mtu' (with its IP and UDP headers) or 'fixed' (the
+    packet inside the tunnel)."""
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What only a server has."""
+
+    listen: tuple[Listen, ...]
+    network: IPv4Network | None
+    network6: IPv6Network | None
+    address: IPv4Address | None = None
+    """The server's own address; the network's first one when None."""
+    address6: IPv6Address | None = None
+    pool: tuple[IPv4Address, IPv4Address] | None = None
+    """First and last address of the pool; every address of `network` but ours when None."""
+    push: tuple[str, ...] = ()
+    """Options in OpenVPN's syntax that every client is sent, without the ones the server adds by itself."""
+    routes: tuple[Route, ...] = ()
+    """Networks our own host reaches through the tun."""
+    fixed_addresses: Mapping[str, Lease] = field(default_factory=dict)
+    """Addresses kept for one client each, by its identity (common name)."""
+    client_to_client: bool = False
+    duplicate_cn: bool = False
+    max_clients: int = 1024
+    authenticators: tuple[str, ...] = field(default=(), repr=False)
+    """Twisted cred descriptions (`file:/etc/...`), tried in order; empty: the certificate alone decides."""
+    username_as_common_name: bool = False
+    push_ping: float = 0.0
+    push_ping_restart: float = 0.0
+    """What `keepalive` makes the server push."""
+    explicit_exit_notify: int = 0
+    """What connected clients are told on exit: 0 nothing, 1 to connect again, 2 to go on to their next remote."""
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """What only a client has."""
+
+    remotes: tuple[Remote, ...]
+    remote_random: bool = False
+    connect_timeout: float = 120.0
+    connect_retry: tuple[float, float] = (1.0, 300.0)
+    """First and longest wait between two rounds through the remotes."""
+    connect_retry_max: int | None = None
+    credentials: tuple[str, str] | None = field(default=None, repr=False)
+    """Username and password (`auth-user-pass`)."""
+    pull: bool = True
+    route_nopull: bool = False
+    routes: tuple[Route, ...] = ()
+    explicit_exit_notify: int = 0
+    local: str | None = None
+    """Address to bind the link to."""
+    local_port: int = 0
+    redirect_gateway: tuple[str, ...] | None = None
+    """The flags of a `redirect-gateway` of our own; None when there is none (it may still be pushed)."""
+    auth_retry: str = "none"
+    """After AUTH_FAILED: 'none' ends the client, 'nointeract' lets it try again."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A whole configuration: exactly one of `server` and `client` is there, as `role` says."""
+
+    file: str
+    role: Role
+    device: DeviceSettings
+    tls: TlsSettings
+    control: ControlSettings
+    data: DataSettings
+    server: ServerSettings | None = None
+    client: ClientSettings | None = None
+    verb: int = 3
+    user: str | None = None
+    group: str | None = None
+    status: str | None = None
+    """Path of a status file, written every `status_interval` seconds."""
+    status_interval: float = 60.0
+    notes: tuple[str, ...] = ()
+    """One line for each option that was accepted and changes nothing; for the log."""

@@ -1,0 +1,1 @@
+"""The control channel: cookies, reliability, TLS, key exchange and push, in the order a packet travels."""

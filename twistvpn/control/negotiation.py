@@ -1,0 +1,138 @@
+"""One key's negotiation: reset, TLS handshake, key exchange, and the table that says what may follow what."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from twistvpn.control.exchange import KeyExchange
+from twistvpn.control.tls import ControlTlsFactory, ReliableTransport, drop
+from twistvpn.errors import MalformedPacket
+from twistvpn.wire.opcodes import Opcode
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from twisted.protocols.tls import TLSMemoryBIOProtocol
+
+    from twistvpn.control.reliable import Message, Reliable
+
+
+class State(Enum):
+    """Where a key's negotiation stands."""
+
+    RESETTING = auto()
+    """Awaiting the peer's reset."""
+    HANDSHAKE = auto()
+    """TLS runs, or the key exchange on it."""
+    ESTABLISHED = auto()
+    """Both ends' key material is there; control messages may flow."""
+    ENDED = auto()
+    """TLS is over; nothing more comes of this key."""
+
+
+class Input(Enum):
+    """What can happen to a negotiation."""
+
+    PEER_RESET = auto()
+    EXCHANGE_DONE = auto()
+    TLS_ENDED = auto()
+
+
+TRANSITIONS: dict[tuple[State, Input], State] = {
+    (State.RESETTING, Input.PEER_RESET): State.HANDSHAKE,
+    (State.RESETTING, Input.TLS_ENDED): State.ENDED,
+    (State.HANDSHAKE, Input.EXCHANGE_DONE): State.ESTABLISHED,
+    (State.HANDSHAKE, Input.TLS_ENDED): State.ENDED,
+    (State.ESTABLISHED, Input.TLS_ENDED): State.ENDED,
+    (State.ENDED, Input.TLS_ENDED): State.ENDED,
+}
+"""What is not here is an error: bad input from the network, dropped and counted."""
+
+RESETS = frozenset(
+    {
+        Opcode.P_CONTROL_HARD_RESET_CLIENT_V2,
+        Opcode.P_CONTROL_HARD_RESET_CLIENT_V3,
+        Opcode.P_CONTROL_HARD_RESET_SERVER_V2,
+        Opcode.P_CONTROL_SOFT_RESET_V1,
+    }
+)
+
+
+class Negotiation:
+    """The control channel of one key id, from the reset to its last message.
+
+    `give_up_at` (seconds) is when an unfinished handshake counts as failed; `retire_at` is set once a
+    newer key has taken over.
+    """
+
+    __slots__ = ("_factory", "_tls", "_transport", "exchange", "give_up_at", "key_id", "reliable", "retire_at", "state")
+
+    def __init__(
+        self,
+        key_id: int,
+        reliable: Reliable,
+        exchange: KeyExchange,
+        tls: ControlTlsFactory,
+        *,
+        max_payload: int,
+        give_up_at: float,
+    ) -> None:
+        self.key_id = key_id
+        self.reliable = reliable
+        self.exchange = exchange
+        self.give_up_at = give_up_at
+        self.retire_at: float | None = None
+        self.state = State.RESETTING
+        self._factory = tls
+        self._tls: TLSMemoryBIOProtocol | None = None
+        self._transport = ReliableTransport(reliable, max_payload)
+
+    def advance(self, occurred: Input) -> None:
+        """Move along `TRANSITIONS`; raises `MalformedPacket` for what may not happen now."""
+        try:
+            self.state = TRANSITIONS[self.state, occurred]
+        except KeyError:
+            raise MalformedPacket(f"{occurred.name} in state {self.state.name}") from None
+        if occurred is Input.PEER_RESET:
+            self._tls = self._factory.connect(self.exchange, self._transport)
+
+    def deliver(self, message: Message) -> None:
+        """Take the next message in order."""
+        if message.opcode in RESETS:
+            self.advance(Input.PEER_RESET)
+        elif self._tls is None or self.state is State.RESETTING:
+            raise MalformedPacket("TLS data before the reset")
+        elif self.state is not State.ENDED:
+            self._tls.dataReceived(message.payload)
+            if self._transport.disconnecting:
+                self.drop()
+
+    def send(self, text: str) -> None:
+        """Send a control message."""
+        self.exchange.send(text)
+
+    def peer_certificate(self) -> x509.Certificate | None:
+        """The certificate that the peer has shown and TLS has verified."""
+        if self._tls is None:
+            return None
+        certificate: x509.Certificate | None = self._tls.getHandle().get_peer_certificate(as_cryptography=True)
+        return certificate
+
+    def tls_description(self) -> str:
+        """Version and cipher suite of the TLS session, for the log."""
+        if self._tls is None:
+            return "no TLS"
+        handle = self._tls.getHandle()
+        return f"{handle.get_protocol_version_name()} {handle.get_cipher_name()}"
+
+    def export(self, label: bytes, length: int) -> bytes:
+        """Keying material of the TLS session (RFC 5705, RFC 8446 section 7.5)."""
+        assert self._tls is not None
+        material: bytes = self._tls.getHandle().export_keying_material(label, length)
+        return material
+
+    def drop(self) -> None:
+        """End TLS without a word to the peer; queued messages still leave."""
+        if self._tls is not None:
+            tls, self._tls = self._tls, None
+            drop(tls, self._transport)

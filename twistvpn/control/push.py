@@ -1,0 +1,217 @@
+"""What a server pushes and what a client makes of it.
+
+Pushed options have OpenVPN's own syntax.  See the wire-protocol draft, section "PUSH_REPLY", and
+openvpn(8) for each option.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+)
+from typing import TYPE_CHECKING
+
+from twistvpn.errors import MalformedPacket, NegotiationError
+from twistvpn.wire.options import split_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+VPN_GATEWAY = "vpn_gateway"
+NET_GATEWAY = "net_gateway"
+
+
+@dataclass(frozen=True)
+class PushedRoute:
+    """A network to reach through the tunnel; `gateway` as pushed: an address, a keyword or None."""
+
+    network: IPv4Network | IPv6Network
+    gateway: str | None = None
+    metric: int | None = None
+
+
+@dataclass(frozen=True)
+class PushedOptions:
+    """What a PUSH_REPLY has told a client.  Durations in seconds; None where the server said nothing."""
+
+    ipv4: IPv4Interface | None = None
+    ipv6: IPv6Interface | None = None
+    peer_address: IPv4Address | None = None
+    """The other end's address where the topology is point to point (net30, p2p)."""
+    peer_address6: IPv6Address | None = None
+    gateway: IPv4Address | None = None
+    topology: str = "net30"
+    routes: tuple[PushedRoute, ...] = ()
+    redirect_gateway: frozenset[str] | None = None
+    ping: float | None = None
+    ping_restart: float | None = None
+    ping_exit: float | None = None
+    peer_id: int | None = None
+    cipher: str | None = None
+    exporter_keys: bool = False
+    tun_mtu: int | None = None
+    explicit_exit_notify: int | None = None
+    protocol_flags: frozenset[str] = frozenset()
+    dns: tuple[str, ...] = ()
+    """`dhcp-option` and `dns` options, as pushed."""
+    auth_token: str | None = field(default=None, repr=False)
+    unknown: tuple[str, ...] = ()
+    """Options that change nothing here, as pushed."""
+
+    @property
+    def vpn_gateway(self) -> IPv4Address | None:
+        """What a route without a gateway goes through."""
+        return self.gateway or self.peer_address
+
+
+def parse_pushed(options: Sequence[str]) -> PushedOptions:
+    """Read the options of a whole PUSH_REPLY, its continuations joined.
+
+    Raises `NegotiationError`, naming the option, where one does not parse: running on with half a
+    configuration would send traffic where the server's admin did not want it.
+    """
+    pushed = PushedOptions()
+    for option in options:
+        try:
+            pushed = _read(pushed, option)
+        except (ValueError, IndexError, MalformedPacket) as error:
+            raise NegotiationError(f"the server pushed {option!r}, which does not parse: {error}") from error
+    return _with_prefix(pushed)
+
+
+def _read(pushed: PushedOptions, option: str) -> PushedOptions:
+    words = split_words(option)
+    reader = _READERS.get(words[0]) if words else None
+    if reader is None:
+        return replace(pushed, unknown=(*pushed.unknown, option))
+    return reader(pushed, words[1:])
+
+
+def _with_prefix(pushed: PushedOptions) -> PushedOptions:
+    """In topology subnet the second word of `ifconfig` is a netmask, elsewhere the other end's address."""
+    if pushed.ipv4 is None or pushed.peer_address is None or pushed.topology != "subnet":
+        return pushed
+    try:
+        ipv4 = IPv4Interface(f"{pushed.ipv4.ip}/{pushed.peer_address}")
+    except ValueError as error:
+        raise NegotiationError(f"the server pushed a netmask that is none: {pushed.peer_address}") from error
+    return replace(pushed, ipv4=ipv4, peer_address=None)
+
+
+def _ifconfig(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+    return replace(pushed, ipv4=IPv4Interface(words[0]), peer_address=IPv4Address(words[1]))
+
+
+def _ifconfig_ipv6(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+    peer = IPv6Address(words[1]) if len(words) > 1 else None
+    return replace(pushed, ipv6=IPv6Interface(words[0]), peer_address6=peer)
+
+
+def _gateway_word(words: Sequence[str], index: int) -> str | None:
+    if len(words) <= index or words[index] in {"default", VPN_GATEWAY}:
+        return None
+    if words[index] != NET_GATEWAY:
+        ip_address(words[index])
+    return words[index]
+
+
+def _metric_word(words: Sequence[str], index: int) -> int | None:
+    return int(words[index]) if len(words) > index and words[index] != "default" else None
+
+
+def _route(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+    netmask = words[1] if len(words) > 1 and words[1] != "default" else "255.255.255.255"
+    network = IPv4Network(f"{words[0]}/{netmask}", strict=False)
+    route = PushedRoute(network, _gateway_word(words, 2), _metric_word(words, 3))
+    return replace(pushed, routes=(*pushed.routes, route))
+
+
+def _route_ipv6(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+    network = IPv6Network(words[0], strict=False)
+    route = PushedRoute(network, _gateway_word(words, 1), _metric_word(words, 2))
+    return replace(pushed, routes=(*pushed.routes, route))
+
+
+def _seconds(name: str) -> Callable[[PushedOptions, Sequence[str]], PushedOptions]:
+    def read(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+        value = int(words[0])
+        if value < 0:
+            raise ValueError("a duration cannot be negative")
+        return replace(pushed, **{name: float(value)})  # type: ignore[arg-type]
+
+    return read
+
+
+def _peer_id(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+    value = int(words[0])
+    if not 0 <= value <= 0xFFFFFF:
+        raise ValueError("a peer-id has 24 bits")
+    return replace(pushed, peer_id=value)
+
+
+def _tun_mtu(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+    value = int(words[0])
+    if not 68 <= value <= 65535:
+        raise ValueError("not an MTU")
+    return replace(pushed, tun_mtu=value)
+
+
+def _topology(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+    if words[0] not in {"subnet", "net30", "p2p"}:
+        raise ValueError("not a topology")
+    return replace(pushed, topology=words[0])
+
+
+def _key_derivation(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+    if words[0] != "tls-ekm":
+        raise ValueError("not a key derivation we know")
+    return replace(pushed, exporter_keys=True)
+
+
+def _protocol_flags(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+    flags = frozenset(words)
+    return replace(pushed, protocol_flags=flags, exporter_keys=pushed.exporter_keys or "tls-ekm" in flags)
+
+
+def _dns(keyword: str) -> Callable[[PushedOptions, Sequence[str]], PushedOptions]:
+    def read(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+        return replace(pushed, dns=(*pushed.dns, " ".join([keyword, *words])))
+
+    return read
+
+
+def _refuse(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+    raise ValueError("it changes the framing of every data packet, and this end has not been configured for that")
+
+
+_READERS: dict[str, Callable[[PushedOptions, Sequence[str]], PushedOptions]] = {
+    "ifconfig": _ifconfig,
+    "ifconfig-ipv6": _ifconfig_ipv6,
+    "route": _route,
+    "route-ipv6": _route_ipv6,
+    "route-gateway": lambda pushed, words: replace(pushed, gateway=IPv4Address(words[0])),
+    "topology": _topology,
+    "redirect-gateway": lambda pushed, words: replace(pushed, redirect_gateway=frozenset(words)),
+    "ping": _seconds("ping"),
+    "ping-restart": _seconds("ping_restart"),
+    "ping-exit": _seconds("ping_exit"),
+    "peer-id": _peer_id,
+    "cipher": lambda pushed, words: replace(pushed, cipher=words[0]),
+    "key-derivation": _key_derivation,
+    "protocol-flags": _protocol_flags,
+    "tun-mtu": _tun_mtu,
+    "explicit-exit-notify": lambda pushed, words: replace(pushed, explicit_exit_notify=int([*words, "1"][0])),
+    "dhcp-option": _dns("dhcp-option"),
+    "dns": _dns("dns"),
+    "compress": _refuse,
+    "comp-lzo": _refuse,
+    "fragment": _refuse,
+    "auth-token": lambda pushed, words: replace(pushed, auth_token=words[0]),
+}

@@ -1,0 +1,158 @@
+"""Reliability: control messages arrive once and in order, or are sent again.
+
+Message ids start at 0 and have no gaps; every key has its own.  Nothing here knows what a message
+means.  See the wire-protocol draft, section "Reliability layer".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from twistvpn.wire.packets import MAX_ACKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from twistvpn.wire.opcodes import Opcode
+
+SEND_WINDOW = 6
+"""Messages in flight; the oldest peers in use accept 8 ahead of what they wait for."""
+
+RECEIVE_WINDOW = 12
+"""How far ahead of the next expected message one is kept."""
+
+ACKS_WITH_MESSAGE = 4
+"""Acknowledgements at most that ride on a message, as stock peers send them."""
+
+MAX_TIMEOUT = 8.0
+"""Seconds at most between two tries, so that a lossy path gets several within a hand-window."""
+
+_OVERTAKEN_RESEND = 3
+"""A message is sent again at once when this many later ones were acknowledged."""
+
+
+class Message(NamedTuple):
+    """One control message: what a control packet carries behind its acknowledgements."""
+
+    message_id: int
+    opcode: Opcode
+    payload: bytes
+
+
+@dataclass(slots=True)
+class _InFlight:
+    message: Message
+    due: float
+    timeout: float
+    overtaken: int = 0
+
+
+class Reliable:
+    """The reliability layer of one key.  Times are seconds on any one clock.
+
+    `first_outgoing` and `first_incoming` are the next message ids of the two directions; they are
+    not 0 where the first messages were exchanged statelessly.
+    """
+
+    __slots__ = ("_ack_history", "_acks", "_arrived", "_backlog", "_expected", "_in_flight", "_next_id", "_timeout")
+
+    def __init__(self, timeout: float, *, first_outgoing: int = 0, first_incoming: int = 0) -> None:
+        self._timeout = timeout
+        self._next_id = first_outgoing
+        self._expected = first_incoming
+        self._backlog: list[tuple[Opcode, bytes]] = []
+        self._in_flight: dict[int, _InFlight] = {}
+        self._arrived: dict[int, Message] = {}
+        self._acks: list[int] = []
+        self._ack_history: list[int] = list(range(first_incoming))
+
+    # Sending
+
+    def enqueue(self, opcode: Opcode, payload: bytes) -> None:
+        """Send a message as soon as the window lets it go."""
+        self._backlog.append((opcode, payload))
+
+    def due(self, now: float) -> list[Message]:
+        """The messages to put on the wire at `now`, new ones and repeated ones, oldest first."""
+        out: list[Message] = []
+        for entry in self._in_flight.values():
+            if entry.due <= now:
+                entry.timeout = min(entry.timeout * 2, max(MAX_TIMEOUT, self._timeout))
+                entry.due = now + entry.timeout
+                entry.overtaken = 0
+                out.append(entry.message)
+        while self._backlog and self._window_open():
+            opcode, payload = self._backlog.pop(0)
+            message = Message(self._next_id, opcode, payload)
+            self._in_flight[self._next_id] = _InFlight(message, now + self._timeout, self._timeout)
+            self._next_id += 1
+            out.append(message)
+        return out
+
+    def _window_open(self) -> bool:
+        oldest = next(iter(self._in_flight), self._next_id)
+        return self._next_id - oldest < SEND_WINDOW
+
+    def acknowledged(self, message_ids: Iterable[int], now: float) -> None:
+        """The peer has these.  Ids that are not in flight are ignored: peers repeat themselves."""
+        for message_id in message_ids:
+            if self._in_flight.pop(message_id, None) is None:
+                continue
+            for entry in self._in_flight.values():
+                if entry.message.message_id > message_id:
+                    break
+                entry.overtaken += 1
+                if entry.overtaken >= _OVERTAKEN_RESEND:
+                    entry.due = now
+
+    def deadline(self) -> float | None:
+        """When `due` will next have something to send if nothing arrives; None for never."""
+        if self._backlog and self._window_open():
+            return 0.0
+        return min((entry.due for entry in self._in_flight.values()), default=None)
+
+    @property
+    def settled(self) -> bool:
+        """True when everything that was sent has been acknowledged."""
+        return not self._in_flight and not self._backlog
+
+    # Receiving
+
+    def receive(self, message: Message) -> list[Message]:
+        """Take a message; returns those that are now next in order, perhaps none.
+
+        A duplicate is acknowledged once more; one too far ahead is not, so that it comes again.
+        """
+        message_id = message.message_id
+        if message_id >= self._expected + RECEIVE_WINDOW:
+            return []
+        self._owe(message_id)
+        if message_id < self._expected or message_id in self._arrived:
+            return []
+        self._arrived[message_id] = message
+        ready: list[Message] = []
+        while self._expected in self._arrived:
+            ready.append(self._arrived.pop(self._expected))
+            self._expected += 1
+        return ready
+
+    def _owe(self, message_id: int) -> None:
+        if message_id not in self._acks:
+            self._acks.append(message_id)
+
+    @property
+    def owes_acks(self) -> bool:
+        """True when something arrived that no packet has acknowledged yet."""
+        return bool(self._acks)
+
+    def take_acks(self, limit: int) -> tuple[int, ...]:
+        """Acknowledgements for the next packet: owed ones first, then old ones again in case they were lost.
+
+        At most `limit` of them.
+        """
+        fresh, self._acks = self._acks[:limit], self._acks[limit:]
+        older = [message_id for message_id in self._ack_history if message_id not in fresh]
+        repeated = older[: limit - len(fresh)]
+        self._ack_history = (fresh + older)[:MAX_ACKS]
+        return (*fresh, *repeated)

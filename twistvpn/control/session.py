@@ -1,0 +1,330 @@
+"""A control channel session: one pair of session ids, and the keys negotiated under it.
+
+Bytes and the time go in; bytes, a deadline and events come out.  Nothing here owns a socket or a timer.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from twistvpn.control.exchange import KeyExchange
+from twistvpn.control.negotiation import Input, Negotiation, State
+from twistvpn.control.reliable import ACKS_WITH_MESSAGE, Message, Reliable
+from twistvpn.crypto.derive import EXPORTER_LABEL, EXPORTER_LENGTH, key_expansion_prf
+from twistvpn.errors import MalformedPacket, UnknownKey, WireError
+from twistvpn.wire.opcodes import Opcode
+from twistvpn.wire.packets import MAX_ACKS, SESSION_ID_SIZE, ControlPacket
+from twistvpn.wire.roles import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cryptography import x509
+
+    from twistvpn.config.settings import ControlSettings
+    from twistvpn.control.tls import ControlTlsFactory
+    from twistvpn.crypto.wrapping import Wrapping
+    from twistvpn.interfaces import Buffer
+    from twistvpn.wire.keymethod import KeyMethod2
+
+MAX_CONTROL_PACKET = 1250
+"""Bytes of a control packet at most, wrapping included: it must pass every path unfragmented."""
+
+_FIXED_HEADER = 1 + SESSION_ID_SIZE + 1 + 4 * ACKS_WITH_MESSAGE + SESSION_ID_SIZE + 4
+"""Opcode, session id, acknowledgements with the peer's session id, message id."""
+
+_KEY_IDS = 8
+
+
+class WrongSession(WireError):
+    """A control packet under a session id that is not this session's."""
+
+    reason = "session-id"
+
+
+class KeyDerivation(Enum):
+    """Where data channel keys come from."""
+
+    EXPORTER = auto()
+    """The TLS exporter (`key-derivation tls-ekm`)."""
+    PRF = auto()
+    """The PRF of TLS 1.0 over both ends' random material; peers before 2.6."""
+
+
+@dataclass(frozen=True)
+class KeyEstablished:
+    """A key exchange is complete: data keys of `key_id` can be derived."""
+
+    key_id: int
+    remote: KeyMethod2
+    certificate: x509.Certificate | None
+    description: str
+    """TLS version and cipher suite."""
+
+
+@dataclass(frozen=True)
+class MessageReceived:
+    """The peer has sent a control message."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class SessionFailed:
+    """The session is over: no handshake in time, or TLS broke; `error` is why."""
+
+    error: BaseException
+    refusal: str | None = None
+    """What we had against the peer's certificate, if that is why."""
+
+
+Event = KeyEstablished | MessageReceived | SessionFailed
+
+
+class ControlSession:
+    """One end of a control channel.
+
+    `offer` makes our key method 2 message, afresh for each key.  All times are seconds since the epoch:
+    wrapped packets carry them.  After any call, send what `datagrams_to_send` gives, look at `take_events`,
+    and call `tick` again at `deadline`.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        wrapping: Wrapping,
+        tls: ControlTlsFactory,
+        offer: Callable[[], KeyMethod2],
+        settings: ControlSettings,
+        session_id: bytes | None = None,
+    ) -> None:
+        self.session_id = os.urandom(SESSION_ID_SIZE) if session_id is None else session_id
+        self.remote_session_id: bytes | None = None
+        self._role = role
+        self._wrapping = wrapping
+        self._tls = tls
+        self._offer = offer
+        self._settings = settings
+        self._keys: dict[int, Negotiation] = {}
+        self._current: Negotiation | None = None
+        self._events: list[Event] = []
+        self._now = 0.0
+
+    # Beginning
+
+    def connect(self, now: float) -> None:
+        """Begin as the client: a hard reset goes out."""
+        self._now = now
+        self._open(0, Opcode.P_CONTROL_HARD_RESET_CLIENT_V2, Reliable(self._settings.tls_timeout))
+
+    def accept(self, reset: ControlPacket, now: float) -> None:
+        """Begin as the server on a stream, with the client's hard reset."""
+        self._now = now
+        self.remote_session_id = reset.session_id
+        self._open(0, Opcode.P_CONTROL_HARD_RESET_SERVER_V2, Reliable(self._settings.tls_timeout))
+        self.receive(reset, now)
+
+    def resume(self, remote_session_id: bytes, now: float) -> None:
+        """Begin as the server where resets were exchanged statelessly (`cookie.CookieJar`)."""
+        self._now = now
+        self.remote_session_id = remote_session_id
+        reliable = Reliable(self._settings.tls_timeout, first_outgoing=1, first_incoming=1)
+        self._negotiation(0, reliable).advance(Input.PEER_RESET)
+
+    def _open(self, key_id: int, reset: Opcode, reliable: Reliable) -> Negotiation:
+        reliable.enqueue(reset, b"")
+        return self._negotiation(key_id, reliable)
+
+    def _negotiation(self, key_id: int, reliable: Reliable) -> Negotiation:
+        stale = self._keys.pop(key_id, None)
+        if stale is not None:
+            stale.drop()
+        negotiation = Negotiation(
+            key_id,
+            reliable,
+            KeyExchange(self._offer(), self),
+            self._tls,
+            max_payload=MAX_CONTROL_PACKET - _FIXED_HEADER - self._wrapping.overhead,
+            give_up_at=self._now + self._settings.hand_window,
+        )
+        self._keys[key_id] = negotiation
+        return negotiation
+
+    # Renegotiation
+
+    def renegotiate(self, now: float) -> None:
+        """Start the next key with a soft reset; nothing happens while one is under way."""
+        self._now = now
+        if self._current is None or self._next_key_id() in self._keys:
+            return
+        self._soft_reset()
+
+    def _soft_reset(self) -> Negotiation:
+        return self._open(self._next_key_id(), Opcode.P_CONTROL_SOFT_RESET_V1, Reliable(self._settings.tls_timeout))
+
+    def _next_key_id(self) -> int:
+        assert self._current is not None
+        return self._current.key_id % (_KEY_IDS - 1) + 1
+
+    # What arrives
+
+    def receive_datagram(self, datagram: Buffer, now: float) -> None:
+        """Unwrap and take one control packet; raises `WireError` for one that is to be dropped."""
+        self.receive(self._wrapping.unwrap(datagram), now)
+
+    def receive(self, packet: ControlPacket, now: float) -> None:
+        """Take one control packet that is already unwrapped; raises `WireError` for one that is to be dropped."""
+        self._now = now
+        self._check_session_ids(packet)
+        negotiation = self._keys.get(packet.key_id)
+        if negotiation is None:
+            negotiation = self._answer_soft_reset(packet)
+        negotiation.reliable.acknowledged(packet.acks, now)
+        if packet.message_id is None:
+            return
+        for message in negotiation.reliable.receive(Message(packet.message_id, packet.opcode, packet.payload)):
+            negotiation.deliver(message)
+
+    def _check_session_ids(self, packet: ControlPacket) -> None:
+        if packet.remote_session_id not in {None, self.session_id}:
+            raise WrongSession("acknowledges another session's messages")
+        if self.remote_session_id is None:
+            if packet.opcode is not Opcode.P_CONTROL_HARD_RESET_SERVER_V2 or packet.remote_session_id is None:
+                raise WrongSession("not the answer to our reset")
+            self.remote_session_id = packet.session_id
+        elif packet.session_id != self.remote_session_id:
+            raise WrongSession("from another session")
+
+    def _answer_soft_reset(self, packet: ControlPacket) -> Negotiation:
+        if (
+            packet.opcode is not Opcode.P_CONTROL_SOFT_RESET_V1
+            or self._current is None
+            or packet.key_id != self._next_key_id()
+        ):
+            raise UnknownKey(f"no negotiation of key {packet.key_id}")
+        return self._soft_reset()
+
+    # What leaves
+
+    def send_message(self, text: str, now: float) -> None:
+        """Send a control message; before the first key exchange is complete there is no one to hear it."""
+        self._now = now
+        if self._current is not None:
+            self._current.send(text)
+
+    def datagrams_to_send(self, now: float) -> list[bytes]:
+        """The control packets to put on the wire at `now`, wrapped."""
+        out: list[bytes] = []
+        for negotiation in self._keys.values():
+            reliable = negotiation.reliable
+            for message in reliable.due(now):
+                out.append(self._wrap(negotiation.key_id, message, reliable.take_acks(ACKS_WITH_MESSAGE), now))
+            while reliable.owes_acks:
+                out.append(self._wrap(negotiation.key_id, None, reliable.take_acks(MAX_ACKS), now))
+        return out
+
+    def _wrap(self, key_id: int, message: Message | None, acks: tuple[int, ...], now: float) -> bytes:
+        packet = ControlPacket(
+            opcode=Opcode.P_ACK_V1 if message is None else message.opcode,
+            key_id=key_id,
+            session_id=self.session_id,
+            acks=acks,
+            remote_session_id=self.remote_session_id if acks else None,
+            message_id=None if message is None else message.message_id,
+            payload=b"" if message is None else message.payload,
+        )
+        return self._wrapping.wrap(packet, now)
+
+    @property
+    def settled(self) -> bool:
+        """True when the peer has acknowledged everything."""
+        return all(negotiation.reliable.settled for negotiation in self._keys.values())
+
+    # Time
+
+    def deadline(self) -> float | None:
+        """When `tick` wants to be called if nothing else happens; None for never."""
+        times: list[float] = []
+        for negotiation in self._keys.values():
+            due = negotiation.reliable.deadline()
+            if due is not None:
+                times.append(due)
+            if negotiation.state in {State.RESETTING, State.HANDSHAKE}:
+                times.append(negotiation.give_up_at)
+            elif negotiation.retire_at is not None:
+                times.append(negotiation.retire_at)
+        return min(times, default=None)
+
+    def tick(self, now: float) -> None:
+        """Give up what has taken too long, and let go of keys that newer ones have replaced."""
+        self._now = now
+        for key_id, negotiation in list(self._keys.items()):
+            if negotiation.retire_at is not None and negotiation.retire_at <= now:
+                del self._keys[key_id]
+                negotiation.drop()
+            elif negotiation.state in {State.RESETTING, State.HANDSHAKE} and negotiation.give_up_at <= now:
+                waited = self._settings.hand_window
+                step = "TLS handshake" if negotiation.state is State.HANDSHAKE else "answer"
+                self._events.append(SessionFailed(TimeoutError(f"no {step} within {waited:g} s (hand-window)")))
+
+    def take_events(self) -> list[Event]:
+        """What has happened since the last call, in order."""
+        events, self._events = self._events, []
+        return events
+
+    def close(self) -> None:
+        """End every TLS session in silence."""
+        for negotiation in self._keys.values():
+            negotiation.retire_at = self._now
+            negotiation.drop()
+
+    # Keys
+
+    def key_material(self, key_id: int, derivation: KeyDerivation) -> bytes:
+        """The 256 bytes that the data keys of an established key are cut from (`crypto.derive.split_keys`)."""
+        negotiation = self._keys[key_id]
+        if derivation is KeyDerivation.EXPORTER:
+            return negotiation.export(EXPORTER_LABEL, EXPORTER_LENGTH)
+        exchange = negotiation.exchange
+        assert exchange.remote is not None
+        assert self.remote_session_id is not None
+        ours, theirs = exchange.local.source, exchange.remote.source
+        if self._role is Role.CLIENT:
+            return key_expansion_prf(ours, theirs, self.session_id, self.remote_session_id)
+        return key_expansion_prf(theirs, ours, self.remote_session_id, self.session_id)
+
+    # What the exchanges report (`exchange.ExchangeListener`)
+
+    def exchange_done(self, exchange: KeyExchange) -> None:
+        """Make the key the one that messages go under, and let the one before it retire."""
+        negotiation = self._of(exchange)
+        if negotiation is None or exchange.remote is None:
+            raise MalformedPacket("a key exchange of a key that is gone")
+        negotiation.advance(Input.EXCHANGE_DONE)
+        if self._current is not None:
+            self._current.retire_at = self._now + self._settings.hand_window
+        self._current = negotiation
+        self._events.append(
+            KeyEstablished(
+                negotiation.key_id, exchange.remote, negotiation.peer_certificate(), negotiation.tls_description()
+            )
+        )
+
+    def message_received(self, text: str) -> None:
+        """Pass a control message on."""
+        self._events.append(MessageReceived(text))
+
+    def exchange_lost(self, exchange: KeyExchange, reason: BaseException, refusal: str | None) -> None:
+        """A key's TLS is over: the session's end, unless a newer key has replaced that one."""
+        negotiation = self._of(exchange)
+        if negotiation is None or negotiation.retire_at is not None:
+            return
+        if negotiation.state is not State.ENDED:
+            negotiation.advance(Input.TLS_ENDED)
+            self._events.append(SessionFailed(reason, refusal))
+
+    def _of(self, exchange: KeyExchange) -> Negotiation | None:
+        return next((n for n in self._keys.values() if n.exchange is exchange), None)

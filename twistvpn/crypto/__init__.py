@@ -1,0 +1,1 @@
+"""Keyed functions: static keys, control packet wrapping, key derivation, ciphers, replay windows."""

@@ -1,0 +1,217 @@
+"""One peer's data channel: IP packets in, runs of sealed datagrams out, and the reverse.
+
+Everything goes by the batch: clocks, counters and key look-ups are per run, never per packet.  Nothing here
+raises for what the network sends; what cannot be used is counted under its reason in `Channel.drops`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import compress
+from typing import TYPE_CHECKING
+
+from twistvpn.data import kernel
+from twistvpn.data.aead import PACKET_ID_SIZE, TAG_SIZE
+from twistvpn.data.keyring import FAILURES_LIMIT, TRAN_WINDOW, DataKey, Generation, Keyring
+from twistvpn.errors import AuthenticationFailure, MalformedPacket, PacketIdExhausted, ReplayedPacket, UnknownKey
+from twistvpn.interfaces import NO_OFFLOAD, Run
+from twistvpn.wire.opcodes import Opcode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twistvpn.interfaces import Buffer, Frame
+
+__all__ = ["OCC_EXIT", "OCC_MAGIC", "PING", "Channel", "DataKey"]
+
+PING = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")
+"""The plaintext that keeps a connection alive."""
+OCC_MAGIC = bytes.fromhex("287f346bd4ef7a812d56b8d3afc5459c")
+"""The first 16 bytes of an options-consistency message; one byte that tells its type follows."""
+OCC_EXIT = 6
+
+NO_KEY = "no-key"
+PACKET_ID_EXHAUSTED = "packet-id"
+"""Reasons for which packets to be sent are dropped, beside those of the errors."""
+
+_PREFIX_SIZES: dict[int, int] = {Opcode.P_DATA_V1: 1, Opcode.P_DATA_V2: 4}
+
+
+class Channel:
+    """Seals and opens the packets of one peer."""
+
+    __slots__ = (
+        "_keyring",
+        "bytes_in",
+        "bytes_out",
+        "drops",
+        "last_received",
+        "last_sent",
+        "max_mss",
+        "on_occ",
+        "packets_in",
+        "packets_out",
+    )
+
+    def __init__(
+        self,
+        *,
+        tran_window: float = TRAN_WINDOW,
+        max_mss: int = 0,
+        on_occ: Callable[[int, Buffer], None] | None = None,
+    ) -> None:
+        self._keyring = Keyring(tran_window)
+        self.max_mss = max_mss
+        """Largest MSS that TCP over IPv4 may announce through the tunnel (`data.mss.max_mss`); 0 leaves it alone."""
+        self.on_occ = on_occ
+        """Called with the type and the rest of each OCC message; type 6 is the peer's goodbye."""
+        self.drops: Counter[str] = Counter()
+        """Packets dropped in either direction, by reason."""
+        self.last_sent: float | None = None
+        self.last_received: float | None = None
+        """Monotonic seconds of the last batch sent, and of the last with an authentic packet in it."""
+        self.packets_in = self.packets_out = 0
+        self.bytes_in = self.bytes_out = 0
+        """Authentic datagrams received and datagrams sealed, pings included, and their bytes on the link."""
+
+    def install(self, key: DataKey, now: float, send_from: float = 0.0) -> None:
+        """Receive with `key` at once, send with it from `send_from` on or once the peer has been heard under it.
+
+        The one before keeps receiving for the transition window.  Times are monotonic seconds.
+        """
+        self._keyring.install(key, now, send_from)
+
+    def confirm(self, key_id: int) -> None:
+        """Send with the newest key from now on if its id is `key_id`: the peer is known to have it."""
+        self._keyring.confirm(key_id)
+
+    @property
+    def must_renegotiate(self) -> bool:
+        """Whether the newest key nears its packet ids' end or its cipher's limit."""
+        return self._keyring.must_renegotiate
+
+    def overhead(self, now: float) -> int:
+        """Return the bytes that sealing adds to a packet: 24 for P_DATA_V2, 21 for P_DATA_V1, 0 without a key."""
+        generation = self._keyring.sending(now)
+        return 0 if generation is None else generation.sealer.overhead
+
+    def seal(self, frames: Sequence[Frame], now: float) -> list[Run]:
+        """Segment and seal one batch, in order.
+
+        The result is empty, and the drops are counted, before there is a key and when its packet ids are used up.
+        """
+        packets: list[Buffer] = []
+        for frame in frames:
+            if frame.vnet == NO_OFFLOAD:
+                packets.append(frame.packet)
+                continue
+            try:
+                packets += kernel.segment(frame)
+            except MalformedPacket as error:
+                self.drops[error.reason] += 1
+        return self._seal(self._clamped(packets), now)
+
+    def seal_ping(self, now: float) -> list[Run]:
+        """Seal one keepalive message."""
+        return self._seal([PING], now)
+
+    def seal_occ_exit(self, now: float) -> list[Run]:
+        """Seal the goodbye that peers without `cc-exit` understand."""
+        return self._seal([OCC_MAGIC + bytes((OCC_EXIT,))], now)
+
+    def _clamped(self, packets: list[Buffer]) -> list[Buffer]:
+        if self.max_mss:
+            kernel.clamp_mss(packets, self.max_mss)
+        return packets
+
+    def _seal(self, packets: list[Buffer], now: float) -> list[Run]:
+        if not packets:
+            return []
+        generation = self._keyring.sending(now)
+        if generation is None:
+            self.drops[NO_KEY] += len(packets)
+            return []
+        try:
+            runs = generation.sealer.seal(packets)
+        except PacketIdExhausted:
+            self.drops[PACKET_ID_EXHAUSTED] += len(packets)
+            return []
+        self.last_sent = now
+        self.packets_out += len(packets)
+        self.bytes_out += sum([len(run.data) for run in runs])
+        return runs
+
+    def open(self, run: Run, now: float) -> list[Buffer]:
+        """Return the IP packets of `run`, in order.
+
+        Pings and OCC messages are taken out.  `packets_in` grows by what was authentic, which is how the caller
+        knows that the datagrams are the peer's even if they held nothing to deliver.
+        """
+        data, size = run
+        if not data or size <= 0:
+            self.drops[MalformedPacket.reason] += 1
+            return []
+        first_bytes = bytes(data[::size])
+        if first_bytes.count(first_bytes[:1]) == len(first_bytes):
+            return self._open(data, size, first_bytes[0], now)
+        packets: list[Buffer] = []
+        for datagram in run.datagrams():
+            packets += self._open(datagram, size, datagram[0], now)
+        return packets
+
+    def _open(self, data: Buffer, size: int, first: int, now: float) -> list[Buffer]:
+        """Open datagrams that all begin with the byte `first`."""
+        prefix_size = _PREFIX_SIZES.get(first >> 3, 0)
+        shortest = prefix_size + PACKET_ID_SIZE + TAG_SIZE + 1
+        datagram_count = -(-len(data) // size)
+        if not prefix_size or min(size, len(data)) < shortest:
+            self.drops[MalformedPacket.reason] += datagram_count
+            return []
+        tail = len(data) % size
+        if tail and tail < shortest:
+            self.drops[MalformedPacket.reason] += 1
+            data = data[: len(data) - tail]
+            datagram_count -= 1
+        generation = self._keyring.receiving(first & 7, now)
+        if generation is None:
+            self.drops[UnknownKey.reason] += datagram_count
+            return []
+        if generation.opener.failures > FAILURES_LIMIT:
+            self.drops[AuthenticationFailure.reason] += datagram_count
+            return []
+        packet_ids, packets = generation.opener.open(data, size, prefix_size)
+        if len(packets) != datagram_count:
+            self.drops[AuthenticationFailure.reason] += datagram_count - len(packets)
+        packets = self._fresh(generation, packet_ids, packets, now)
+        if not packets:
+            return packets
+        self._keyring.confirm(generation.key_id)
+        self.last_received = now
+        self.packets_in += len(packets)
+        self.bytes_in += sum(map(len, packets)) + len(packets) * (shortest - 1)
+        return self._deliverable(packets)
+
+    def _fresh(self, generation: Generation, packet_ids: list[int], packets: list[Buffer], now: float) -> list[Buffer]:
+        generation.replay.expire(now)
+        verdicts = generation.replay.check_run(packet_ids)
+        if all(verdicts):
+            return packets
+        self.drops[ReplayedPacket.reason] += verdicts.count(False)
+        return list(compress(packets, verdicts))
+
+    def _deliverable(self, packets: list[Buffer]) -> list[Buffer]:
+        # IP packets begin with the nibble 4 or 6; pings and OCC messages do not.
+        delivered = [packet for packet in packets if packet[0] & 0xD0 == 0x40]
+        if len(delivered) != len(packets):
+            for packet in packets:
+                if packet[0] & 0xD0 != 0x40:
+                    self._take_message(packet)
+        return self._clamped(delivered)
+
+    def _take_message(self, packet: Buffer) -> None:
+        if packet == PING:
+            return
+        if packet[: len(OCC_MAGIC)] != OCC_MAGIC or len(packet) == len(OCC_MAGIC):
+            self.drops[MalformedPacket.reason] += 1
+        elif self.on_occ is not None:
+            self.on_occ(packet[len(OCC_MAGIC)], packet[len(OCC_MAGIC) + 1 :])

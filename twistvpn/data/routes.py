@@ -1,0 +1,235 @@
+"""Which peer a packet is for, and which peer it may come from.
+
+Host routes, which are nearly all of a server's, are one dictionary look-up.  Networks are one dictionary a
+prefix length, tried from the longest: the cost depends on how many lengths there are, never on
+how many routes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from ipaddress import IPv4Network, IPv6Network
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from twistvpn.data.inet import IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
+from twistvpn.interfaces import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from ipaddress import IPv4Address, IPv6Address
+
+    from twistvpn.interfaces import Buffer
+
+P = TypeVar("P")
+
+NO_ROUTE = "no-route"
+MALFORMED = "malformed"
+MULTICAST = "multicast"
+SOURCE_ADDRESS = "source-address"
+LINK_LOCAL = "link-local"
+"""The reasons that `RouteTable.drops` counts under."""
+
+_IPV4_BITS = 32
+_IPV6_BITS = 128
+_IPV4_MULTICAST = 0xE
+_IPV4_BROADCAST = b"\xff\xff\xff\xff"
+_UNSPECIFIED = bytes(16)
+
+
+class _Family(Generic[P]):
+    """The routes of one IP version."""
+
+    __slots__ = ("bits", "by_length", "hosts")
+
+    def __init__(self, bits: int) -> None:
+        self.bits = bits
+        self.hosts: dict[int, P | None] = {}
+        self.by_length: list[tuple[int, dict[int, P | None]]] = []
+        """(host bits, networks without their host bits), the longest prefix first."""
+
+    def networks(self, prefix_length: int) -> dict[int, P | None]:
+        """Return the table of one prefix length, made if need be."""
+        host_bits = self.bits - prefix_length
+        for known, table in self.by_length:
+            if known == host_bits:
+                return table
+        table = {}
+        self.by_length.append((host_bits, table))
+        self.by_length.sort(key=lambda entry: entry[0])
+        return table
+
+    def lookup(self, address: int) -> P | None:
+        if address in self.hosts:
+            return self.hosts[address]
+        for host_bits, table in self.by_length:
+            key = address >> host_bits
+            if key in table:
+                return table[key]
+        return None
+
+
+class RouteTable(Generic[P]):
+    """Maps inner addresses to peers, longest prefix first.
+
+    A network whose peer is None is our own host's: what goes there is for the tun even where a shorter
+    prefix leads to a peer.
+    """
+
+    __slots__ = ("_ipv4", "_ipv6", "drops")
+
+    def __init__(self) -> None:
+        self._ipv4: _Family[P] = _Family(_IPV4_BITS)
+        self._ipv6: _Family[P] = _Family(_IPV6_BITS)
+        self.drops: Counter[str] = Counter()
+        """Packets dropped, by reason."""
+
+    def add(self, network: IPv4Network | IPv6Network | IPv4Address | IPv6Address, peer: P | None) -> None:
+        """Route `network`, or the one address, to `peer`; a route for the same network is replaced."""
+        family, prefix_length, address = self._place(network)
+        if prefix_length == family.bits:
+            family.hosts[address] = peer
+        else:
+            family.networks(prefix_length)[address >> family.bits - prefix_length] = peer
+
+    def remove(self, network: IPv4Network | IPv6Network | IPv4Address | IPv6Address, peer: P | None) -> None:
+        """Take the route back; nothing happens where there is none or it has become another peer's."""
+        family, prefix_length, address = self._place(network)
+        is_host = prefix_length == family.bits
+        host_bits = family.bits - prefix_length
+        table = family.hosts if is_host else family.networks(prefix_length)
+        key = address >> host_bits
+        if key in table and table[key] is peer:
+            del table[key]
+        family.by_length[:] = [entry for entry in family.by_length if entry[1]]
+
+    def _place(self, network: IPv4Network | IPv6Network | IPv4Address | IPv6Address) -> tuple[_Family[P], int, int]:
+        family = self._ipv4 if network.version == 4 else self._ipv6
+        if isinstance(network, IPv4Network | IPv6Network):
+            return family, network.prefixlen, int(network.network_address)
+        return family, network.max_prefixlen, int(network)
+
+    def lookup(self, packet: Buffer) -> P | None:
+        """Return the peer that the destination address of `packet` leads to; None: none, our host's, not IP."""
+        return self._lookup_field(packet, 16, 24)
+
+    def source_of(self, packet: Buffer) -> P | None:
+        """Return the peer that the source address of `packet` belongs to, None as in `lookup`."""
+        return self._lookup_field(packet, 12, 8)
+
+    def lookup_address(self, address: IPv4Address | IPv6Address) -> P | None:
+        """Return the peer that `address` leads to."""
+        return (self._ipv4 if address.version == 4 else self._ipv6).lookup(int(address))
+
+    def _lookup_field(self, packet: Buffer, ipv4_at: int, ipv6_at: int) -> P | None:
+        length = len(packet)
+        version = packet[0] >> 4 if length >= IPV4_HEADER_SIZE else 0
+        if version == 4:
+            return self._ipv4.lookup(int.from_bytes(packet[ipv4_at : ipv4_at + 4], "big"))
+        if version == 6 and length >= IPV6_HEADER_SIZE:
+            return self._ipv6.lookup(int.from_bytes(packet[ipv6_at : ipv6_at + 16], "big"))
+        return None
+
+    def _owner(self, address: bytes) -> P | None:
+        return (self._ipv4 if len(address) == 4 else self._ipv6).lookup(int.from_bytes(address, "big"))
+
+    def _route(self, destination: bytes) -> P | None:
+        return None if _is_multicast(destination) else self._owner(destination)
+
+    def split_by_peer(self, frames: Iterable[Frame]) -> list[tuple[P, list[Frame]]]:
+        """Sort the frames of one batch by the peer they go to, each peer's in their order.
+
+        There is one look-up for each destination.  What cannot be sent is counted in `drops`.
+        """
+        by_peer: dict[P, list[Frame]] = {}
+        by_reason: dict[str, list[Frame]] = {}
+        batches: dict[bytes, list[Frame]] = {}
+        last: Buffer = b""
+        batch: list[Frame] = []
+        for frame in frames:
+            packet = frame.packet
+            length = len(packet)
+            version = packet[0] >> 4 if length >= IPV4_HEADER_SIZE else 0
+            if version == 4:
+                destination = packet[16:20]
+            elif version == 6 and length >= IPV6_HEADER_SIZE:
+                destination = packet[24:40]
+            else:
+                self.drops[MALFORMED] += 1
+                continue
+            if destination != last:
+                last = destination
+                key = bytes(destination)
+                found = batches.get(key)
+                if found is None:
+                    peer = self._route(key)
+                    if peer is None:
+                        found = by_reason.setdefault(MULTICAST if _is_multicast(key) else NO_ROUTE, [])
+                    else:
+                        found = by_peer.setdefault(peer, [])
+                    batches[key] = found
+                batch = found
+            batch.append(frame)
+        for reason, dropped in by_reason.items():
+            self.drops[reason] += len(dropped)
+        return list(by_peer.items())
+
+    def check_sources(self, peer: P, packets: Sequence[Buffer]) -> list[Buffer]:
+        """Return those of `packets` whose inner source address is `peer`'s own or in one of its networks.
+
+        The others are counted in `drops`; link-local and unspecified IPv6 sources, which every host sends by
+        itself (RFC 4861 section 4), under a reason of their own.
+        """
+        allowed: list[Buffer] = []
+        last: Buffer = b""
+        is_allowed = False
+        for packet in packets:
+            length = len(packet)
+            version = packet[0] >> 4 if length >= IPV4_HEADER_SIZE else 0
+            if version == 4:
+                source = packet[12:16]
+            elif version == 6 and length >= IPV6_HEADER_SIZE:
+                source = packet[8:24]
+            else:
+                self.drops[MALFORMED] += 1
+                continue
+            if source != last:
+                last = source
+                is_allowed = self._owner(bytes(source)) is peer
+            if is_allowed:
+                allowed.append(packet)
+            else:
+                self.drops[LINK_LOCAL if _is_link_local(source) else SOURCE_ADDRESS] += 1
+        return allowed
+
+    def split_client_to_client(self, packets: Iterable[Buffer]) -> tuple[list[tuple[P, list[Frame]]], list[Buffer]]:
+        """Part what a peer sent into the frames for other peers and the packets for the tun.
+
+        `packets` have passed `check_sources`.  Packets for nobody's address, multicast too, are the tun's.
+        """
+        by_peer: dict[P, list[Frame]] = {}
+        for_tun: list[Buffer] = []
+        last: Buffer = b""
+        peer: P | None = None
+        for packet in packets:
+            destination = packet[16:20] if packet[0] >> 4 == 4 else packet[24:40]
+            if destination != last:
+                last = destination
+                peer = self._route(bytes(destination))
+            if peer is None:
+                for_tun.append(packet)
+            else:
+                by_peer.setdefault(peer, []).append(Frame(packet))
+        return list(by_peer.items()), for_tun
+
+
+def _is_multicast(destination: bytes) -> bool:
+    if len(destination) == 4:
+        return destination[0] >> 4 == _IPV4_MULTICAST or destination == _IPV4_BROADCAST
+    return destination[0] == 0xFF
+
+
+def _is_link_local(source: Buffer) -> bool:
+    """Whether an IPv6 source is in fe80::/10 or is the unspecified address."""
+    if len(source) != 16:
+        return False
+    return source == _UNSPECIFIED or (source[0] == 0xFE and source[1] & 0xC0 == 0x80)

@@ -1,0 +1,162 @@
+"""What one part of the package may rely on in another, and the two shapes that data travels in.
+
+A `Frame` is what one read of a tun device yields; a `Run` is what one send on a link takes.
+Embedders implement these interfaces to put their own device, link, pool or authentication in
+place of ours; `twistvpn.testing` has in-memory twins of the device and the link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+"""Bytes that are only read."""
+
+Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
+"""A remote's socket address as the kernel gives it: (host, port) or (host, port, flowinfo, scope id)."""
+
+VNET_HEADER_SIZE = 10
+"""Bytes of struct virtio_net_hdr (linux/virtio_net.h) without the num_buffers field."""
+
+NO_OFFLOAD = bytes(VNET_HEADER_SIZE)
+"""The virtio-net header of a plain packet: whole, its checksum complete."""
+
+
+class Frame(NamedTuple):
+    """One IP packet at the tun's edge, or one super-packet that its virtio-net header tells how to segment."""
+
+    packet: Buffer
+    """An IPv4 or IPv6 packet from its first header byte."""
+
+    vnet: bytes = NO_OFFLOAD
+    """10 bytes of struct virtio_net_hdr in host byte order; all zero for a plain packet."""
+
+
+class Run(NamedTuple):
+    """Datagrams lying one behind the other in one buffer: what one send with UDP_SEGMENT takes.
+
+    Each is `size` bytes long, only the last may be shorter.  One datagram is a run of one.
+    """
+
+    data: Buffer
+    size: int
+
+    def datagrams(self) -> list[Buffer]:
+        """The datagrams of the run, in order, as slices of its buffer."""
+        data, size = self.data, self.size
+        if len(data) <= size:
+            return [data]
+        view = memoryview(data)
+        return [view[start : start + size] for start in range(0, len(view), size)]
+
+
+def single(datagram: Buffer) -> Run:
+    """The run that holds just `datagram`."""
+    return Run(datagram, len(datagram))
+
+
+class IFrameReceiver(Interface):
+    """Takes what a tun device reads."""
+
+    def frames_received(frames: Sequence[Frame]) -> None:
+        """All frames of one wake-up, in order.  Their buffers are the receiver's to keep."""
+
+
+class ITun(Interface):
+    """A layer 3 network device, already open."""
+
+    name: str = Attribute("The interface's name, for example 'tun0'.")
+    mtu: int = Attribute("Largest IP packet in bytes.")
+    offloads: Collection[int] = Attribute("The TUN_F_* flags (linux/if_tun.h) that super-packets written here may use.")
+
+    def start(receiver: IFrameReceiver) -> None:
+        """Begin to read; every batch goes to `receiver`."""
+
+    def write_frames(frames: Sequence[Frame]) -> None:
+        """Hand IP packets to the host's network stack.
+
+        Never blocks and never raises for a full or vanished device: what the kernel
+        does not take is dropped and counted.
+        """
+
+    def close() -> None:
+        """Stop reading and give the device back.  Calling it twice is harmless."""
+
+
+class ILinkReceiver(Interface):
+    """Takes what a link receives."""
+
+    def runs_received(link: ILink, batch: Sequence[tuple[Run, Address]]) -> None:
+        """All runs of one wake-up, in order of arrival, each with the address it came from."""
+
+    def link_lost(link: ILink, reason: Failure) -> None:
+        """The link is gone (a stream was closed, a socket failed) and will receive nothing more."""
+
+
+class ILink(Interface):
+    """A local end that datagrams leave from and arrive at: a UDP socket, or one stream connection."""
+
+    is_stream: bool = Attribute("True where bytes arrive in order and the kernel retransmits (TCP, TLS).")
+    local: str = Attribute("The local end for people to read, for example 'udp:0.0.0.0:1194'.")
+
+    def send_control(datagram: Buffer, address: Address) -> None:
+        """Send one control packet.  On a stream it goes before queued data and is never dropped for it."""
+
+    def send_runs(runs: Sequence[Run], address: Address) -> None:
+        """Send data packets.  What the socket or the peer cannot take is dropped and counted."""
+
+    def close() -> None:
+        """Stop receiving and release the socket.  Calling it twice is harmless."""
+
+
+class Lease(NamedTuple):
+    """The addresses of one client inside the tunnel."""
+
+    ipv4: IPv4Address | None
+    ipv6: IPv6Address | None
+
+
+class IPool(Interface):
+    """Hands each client addresses that no other client has."""
+
+    def lease(identity: str) -> Lease:
+        """Free addresses for the client called `identity`, preferably those it had before.
+
+        Raises `twistvpn.errors.PoolExhausted` when there is none.
+        """
+
+    def release(lease: Lease) -> None:
+        """Give the addresses back."""
+
+
+class Credentials(NamedTuple):
+    """What a client has shown when it asks to be let in."""
+
+    common_name: str | None
+    """From its certificate, None when it has shown none."""
+
+    username: str
+    password: str
+    address: Address
+    peer_info: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.common_name!r}, {self.username!r}, address={self.address!r})"
+
+
+class IAuthenticator(Interface):
+    """Decides who may come in, after TLS has verified the certificate where there is one."""
+
+    def authenticate(credentials: Credentials) -> Deferred[str]:
+        """Fires with the identity (the name in logs, pools and routes).
+
+        Fails with `twistvpn.errors.AuthenticationRejected` where the client is refused.
+        """

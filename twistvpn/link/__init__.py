@@ -1,0 +1,1 @@
+"""How datagrams leave and arrive: UDP sockets and streams."""

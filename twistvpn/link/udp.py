@@ -1,0 +1,346 @@
+"""UDP sockets as links: runs of datagrams in and out, with UDP_SEGMENT and UDP_GRO where the kernel has them.
+
+Addresses stay as the kernel gives them, so on a socket for both IP versions an IPv4 peer is ('::ffff:192.0.2.1', port,
+0, 0); `readable` prints it as people write it.
+
+Sources: udp(7), ip(7), ipv6(7), linux/udp.h, linux/in.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections import Counter
+from contextlib import suppress
+from enum import IntEnum
+from ipaddress import IPv6Address
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twistvpn.errors import EnvironmentRefusal
+from twistvpn.interfaces import Address, Buffer, ILink, ILinkReceiver, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twisted.internet.interfaces import IReactorFDSet
+
+SOL_UDP = 17
+UDP_SEGMENT = 103
+UDP_GRO = 104
+SO_SNDBUFFORCE = 32
+SO_RCVBUFFORCE = 33
+IP_MTU_DISCOVER = 10
+IPV6_MTU_DISCOVER = 23
+
+SEGMENT_SIZE = struct.Struct("H")
+GRO_SIZE = struct.Struct("i")
+
+SOCKET_BUFFER = 4 * 1024 * 1024
+"""Bytes asked for each direction: about 10 ms at 3 Gbit/s."""
+MAX_DATAGRAM = 65535
+MAX_SEGMENTS = 64
+"""Datagrams that one send with UDP_SEGMENT takes (UDP_MAX_SEGMENTS)."""
+MAX_SEND = 65507
+"""Bytes that one send takes: 65535 without an IPv4 and a UDP header."""
+READS_PER_WAKEUP = 64
+BYTES_PER_WAKEUP = 512 * 1024
+REFUSALS_KEPT = 1024
+
+ICMP_ERRORS = frozenset(
+    {
+        errno.ECONNREFUSED,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EPROTO,
+    }
+)
+"""What somebody on the way said about an earlier datagram, or the routing table about this one."""
+
+RECEIVE_AGAIN = frozenset({errno.EAGAIN, errno.EINTR, errno.ENOBUFS, errno.ENOMEM})
+
+SEND_DROPS = {
+    errno.EAGAIN: "full",
+    errno.ENOBUFS: "full",
+    errno.ENOMEM: "full",
+    errno.EMSGSIZE: "too-long",
+    errno.EPERM: "filtered",
+    errno.EACCES: "filtered",
+}
+
+SEGMENT_REFUSALS = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.EOPNOTSUPP})
+"""Segments longer than the path's MTU (EINVAL or EMSGSIZE by kernel version), or a route that cannot segment (EIO)."""
+
+
+class MtuDiscover(IntEnum):
+    """IP_PMTUDISC_* of linux/in.h, OpenVPN's `mtu-disc`."""
+
+    DONT = 0
+    """Never set the Don't Fragment bit."""
+    WANT = 1
+    """The default: set it, and fragment here what is longer than the path's known MTU."""
+    DO = 2
+    """Set it, and refuse to send what is longer."""
+
+
+def set_mtu_discover(sock: socket.socket, mode: MtuDiscover) -> None:
+    """Tell the kernel whether datagrams of this socket may be fragmented."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, mode)
+    with suppress(OSError):  # an IPv6 socket has the IPv4 option for mapped peers, unless it is IPv6 alone
+        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, mode)
+
+
+def readable(address: Address) -> str:
+    """Write an address as people do: '192.0.2.1:1194', '[2001:db8::1]:1194', IPv4-mapped ones as IPv4."""
+    host, port = address[0], address[1]
+    if ":" not in host:
+        return f"{host}:{port}"
+    if host.startswith("::ffff:"):
+        mapped = IPv6Address(host).ipv4_mapped
+        if mapped is not None:
+            return f"{mapped}:{port}"
+    return f"[{host}]:{port}"
+
+
+def open_udp_socket(host: str = "", port: int = 0, family: int = socket.AF_UNSPEC) -> socket.socket:
+    """Bind a non-blocking UDP socket with large buffers.
+
+    `host` is an address of this machine or a name of it.  '' is every address: one socket for IPv6 and IPv4 where
+    the host has IPv6, else IPv4; with `family` AF_INET or AF_INET6 that version alone.  '::' is IPv6 alone.  `port`
+    0 takes a free one.
+
+    Raises `twistvpn.errors.EnvironmentRefusal` where the port is taken, reserved, or the address is not ours.
+    """
+    if not host and family == socket.AF_UNSPEC and _has_ipv6():
+        return _bind(socket.AF_INET6, ("::", port), both_versions=1)
+    if not host:
+        every = ("::", port) if family == socket.AF_INET6 else ("0.0.0.0", port)  # noqa: S104  asked for
+        return _bind(socket.AF_INET6 if family == socket.AF_INET6 else socket.AF_INET, every)
+    try:
+        found = socket.getaddrinfo(host, port, family, socket.SOCK_DGRAM, 0, socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        raise EnvironmentRefusal(f"cannot listen on udp {host}:{port}: no address of that name: {error}") from error
+    version, _, _, _, address = found[0]
+    return _bind(version, address)
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _bind(family: int, address: tuple[Any, ...], both_versions: int = 0) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1 - both_versions)
+        _enlarge(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF)
+        _enlarge(sock, SO_SNDBUFFORCE, socket.SO_SNDBUF)
+        sock.bind(address)
+    except OSError as error:
+        sock.close()
+        raise bind_refusal("udp", address, error) from error
+    return sock
+
+
+def _enlarge(sock: socket.socket, force: int, ask: int) -> None:
+    """Set a buffer's size past the host's limit (net.core.rmem_max, wmem_max) where we may, else up to it."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, force, SOCKET_BUFFER)
+    except OSError:
+        sock.setsockopt(socket.SOL_SOCKET, ask, SOCKET_BUFFER)
+
+
+def bind_refusal(proto: str, address: tuple[Any, ...], error: OSError) -> EnvironmentRefusal:
+    """Say in one line why a 'udp' or 'tcp' socket cannot be bound to `address`, and what to do."""
+    host, port = str(address[0]), int(address[1])
+    if error.errno == errno.EADDRINUSE:
+        mend = f"another program has port {port} ('ss -lpn sport = :{port}' names it): stop it or choose another port"
+    elif error.errno in {errno.EACCES, errno.EPERM}:
+        mend = "ports below 1024 need root or CAP_NET_BIND_SERVICE" if port < 1024 else "not permitted on this host"
+    elif error.errno == errno.EADDRNOTAVAIL:
+        mend = "no interface of this machine has that address"
+    else:
+        mend = "is this IP version enabled on this host?"
+    return EnvironmentRefusal(f"cannot listen on {proto} {readable((host, port))}: {error.strerror}; {mend}")
+
+
+@implementer(ILink, IReadDescriptor)
+class UdpLink:
+    """A bound, unconnected UDP socket that reads from the moment it is made.
+
+    Each wake-up gives the receiver one batch.  A run comes as the kernel gives it: datagrams of one
+    sender that UDP_GRO has joined, or a single one.  `drops` counts by reason: outgoing 'full', 'too-long', 'filtered',
+    'unreachable', 'closed' or the errno's name; incoming 'icmp' and 'empty'.
+
+    `receiver.link_lost` is called when the socket fails, not after `close`.
+    """
+
+    _log = Logger()
+    is_stream = False
+
+    def __init__(self, reactor: IReactorFDSet, sock: socket.socket, receiver: ILinkReceiver) -> None:
+        self.drops: Counter[str] = Counter()
+        self.local = f"udp:{readable(sock.getsockname())}"
+        self._reactor = reactor
+        self._socket = sock
+        self._receiver = receiver
+        self._open = True
+        self._scratch = bytearray(MAX_DATAGRAM)
+        self._view = memoryview(self._scratch)
+        self._segments = _supports(sock, UDP_SEGMENT, 0)
+        self._ancillary = socket.CMSG_SPACE(GRO_SIZE.size) if _supports(sock, UDP_GRO, 1) else 0
+        self._refused: dict[Address, int] = {}
+        """Segment size from which the kernel refuses to segment towards an address."""
+        reactor.addReader(self)
+
+    def fileno(self) -> int:
+        """Return the socket's file descriptor, -1 once it is closed."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """Return what Twisted's log lines about this reader begin with."""
+        return self.local
+
+    def doRead(self) -> Failure | None:
+        """Receive what is there, within bounds, and hand it over as one batch; a failure ends the reading."""
+        batch: list[tuple[Run, Address]] = []
+        lost = self._receive_into(batch)
+        if batch:
+            try:
+                self._receiver.runs_received(self, batch)
+            except Exception:  # noqa: BLE001  a fault with one batch must not end the link
+                self._log.failure("The datagrams received on {local} could not be processed", local=self.local)
+        return lost
+
+    def _receive_into(self, batch: list[tuple[Run, Address]]) -> Failure | None:
+        room = BYTES_PER_WAKEUP
+        buffers, ancillary, view = [self._scratch], self._ancillary, self._view
+        receive = self._socket.recvmsg_into
+        for _ in range(READS_PER_WAKEUP):
+            try:
+                length, control, _flags, address = receive(buffers, ancillary)
+            except OSError as error:
+                if error.errno in ICMP_ERRORS:
+                    self.drops["icmp"] += 1
+                    continue
+                return None if error.errno in RECEIVE_AGAIN else Failure(error)
+            if not length:
+                self.drops["empty"] += 1
+                continue
+            size = _segment_size(control, length) if control else length
+            batch.append((Run(bytes(view[:length]), size), address))
+            room -= length
+            if room <= 0:
+                break
+        return None
+
+    def send_control(self, datagram: Buffer, address: Address) -> None:
+        """Send one control packet; the socket's queue is short, so it goes no other way than data."""
+        self._send_one(datagram, address)
+
+    def send_runs(self, runs: Sequence[Run], address: Address) -> None:
+        """Send data packets to one peer.  What the socket cannot take is dropped and counted."""
+        for run in runs:
+            data, size = run
+            if len(data) <= size:
+                self._send_one(data, address)
+            elif self._segments and size < self._refused.get(address, MAX_DATAGRAM):
+                self._send_segmented(run, address)
+            else:
+                self._send_singly(run, address)
+
+    def _send_segmented(self, run: Run, address: Address) -> None:
+        size = run.size
+        view = memoryview(run.data)
+        step = min(MAX_SEGMENTS, MAX_SEND // size) * size
+        if not step:
+            self._send_singly(run, address)
+            return
+        control = [(SOL_UDP, UDP_SEGMENT, SEGMENT_SIZE.pack(size))]
+        for start in range(0, len(view), step):
+            chunk = view[start : start + step]
+            try:
+                self._socket.sendmsg((chunk,), control, 0, address)
+            except OSError as error:
+                if error.errno in SEGMENT_REFUSALS:
+                    self._note_refusal(size, address, error)
+                    self._send_singly(Run(view[start:], size), address)
+                    return
+                self._count(error, -(-len(chunk) // size))
+
+    def _note_refusal(self, size: int, address: Address, error: OSError) -> None:
+        """Remember not to ask again for this size, or at all where the route cannot segment."""
+        if not self._refused:
+            self._log.info(
+                "{local}: the kernel does not segment {size} byte datagrams to {address} ({error}): sent singly",
+                local=self.local,
+                size=size,
+                address=readable(address),
+                error=error.strerror,
+            )
+        elif len(self._refused) >= REFUSALS_KEPT:
+            self._refused.clear()
+        self._refused[address] = 0 if error.errno in {errno.EIO, errno.EOPNOTSUPP} else size
+
+    def _send_singly(self, run: Run, address: Address) -> None:
+        for datagram in run.datagrams():
+            self._send_one(datagram, address)
+
+    def _send_one(self, datagram: Buffer, address: Address) -> None:
+        try:
+            self._socket.sendto(datagram, address)
+        except OSError as error:
+            self._count(error, 1)
+
+    def _count(self, error: OSError, datagrams: int) -> None:
+        code = error.errno or 0
+        if not self._open:
+            reason = "closed"
+        elif code in ICMP_ERRORS:
+            reason = "unreachable"
+        else:
+            reason = SEND_DROPS.get(code) or errno.errorcode.get(code, "other").lower()
+        self.drops[reason] += datagrams
+
+    def close(self) -> None:
+        """Stop receiving and release the socket.  Calling it twice is harmless."""
+        if self._open:
+            self._open = False
+            self._reactor.removeReader(self)
+            self._socket.close()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Close the link and tell the receiver; the reactor calls this when the socket fails or when it ends itself."""
+        if self._open:
+            self.close()
+            self._receiver.link_lost(self, reason)
+
+
+def _supports(sock: socket.socket, option: int, value: int) -> bool:
+    """Set a UDP option and tell whether the kernel knows it: an old one ignores an unknown cmsg in silence."""
+    try:
+        sock.setsockopt(SOL_UDP, option, value)
+    except OSError:
+        return False
+    return True
+
+
+def _segment_size(control: list[tuple[int, int, bytes]], length: int) -> int:
+    for level, kind, data in control:
+        if level == SOL_UDP and kind == UDP_GRO and len(data) >= GRO_SIZE.size:
+            return int(GRO_SIZE.unpack_from(data)[0]) or length
+    return length

@@ -1,0 +1,320 @@
+"""One remote: its control session, its data channel, and the link and address it is reached at.
+
+All wiring of a remote is in `build_peer`.  What the remote means to us (a client that wants an address,
+the server that gives us one) is its handler's affair.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Protocol
+
+from twistvpn.control.session import ControlSession, KeyDerivation, SessionFailed
+from twistvpn.crypto.derive import split_keys
+from twistvpn.data.channel import OCC_EXIT, Channel, DataKey
+from twistvpn.data.inet import IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
+from twistvpn.data.mss import DEFAULT_MSSFIX, link_overhead, max_mss
+from twistvpn.errors import WireError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twisted.internet.interfaces import IReactorTime
+
+    from twistvpn.config.settings import Settings
+    from twistvpn.control.session import Event
+    from twistvpn.control.tls import ControlTlsFactory
+    from twistvpn.crypto.wrapping import Wrapping
+    from twistvpn.deadlines import DeadlineQueue
+    from twistvpn.interfaces import Address, Buffer, Frame, ILink, Run
+    from twistvpn.wire.keymethod import KeyMethod2
+    from twistvpn.wire.roles import Role
+
+LINGER = 5.0
+"""Seconds that a last message is retransmitted before the peer is let go; stock peers take as long."""
+
+
+class PeerHandler(Protocol):
+    """Who a peer belongs to."""
+
+    def session_event(self, peer: Peer, event: Event) -> None:
+        """Something has happened on the control channel."""
+
+    def packets_received(self, peer: Peer, packets: list[Buffer]) -> None:
+        """IP packets of one batch, authentic and in order."""
+
+    def peer_lost(self, peer: Peer, reason: str) -> None:
+        """The peer is gone; nothing more comes of it.  Called once."""
+
+
+class PeerState(Enum):
+    """Where a peer is in its life."""
+
+    OPEN = auto()
+    LINGERING = auto()
+    """A last message is on its way; data is no longer taken."""
+    CLOSED = auto()
+
+
+class Keepalive:
+    """The ping timers of one peer, in seconds; 0 is never."""
+
+    __slots__ = ("ping", "ping_restart")
+
+    def __init__(self, ping: float, ping_restart: float) -> None:
+        self.ping = ping
+        self.ping_restart = ping_restart
+
+
+class Peer:
+    """One remote.  `link` and `address` say where it is reached now."""
+
+    __slots__ = (
+        "__weakref__",
+        "_cipher",
+        "_clock",
+        "_deadlines",
+        "_derivation",
+        "_handler",
+        "_heard",
+        "_linger_until",
+        "_peer_id",
+        "_pinged",
+        "_renegotiate_at",
+        "_role",
+        "_settings",
+        "_state",
+        "_why",
+        "address",
+        "channel",
+        "drops",
+        "keepalive",
+        "link",
+        "session",
+    )
+
+    def __init__(
+        self,
+        role: Role,
+        link: ILink,
+        address: Address,
+        session: ControlSession,
+        channel: Channel,
+        settings: Settings,
+        handler: PeerHandler,
+        deadlines: DeadlineQueue,
+        clock: IReactorTime,
+    ) -> None:
+        self.link = link
+        self.address = address
+        self.session = session
+        self.channel = channel
+        self.keepalive = Keepalive(0.0, 0.0)
+        self.drops: Counter[str] = Counter()
+        self._role = role
+        self._settings = settings
+        self._handler = handler
+        self._deadlines = deadlines
+        self._clock = clock
+        self._state = PeerState.OPEN
+        self._heard = self._pinged = clock.seconds()
+        self._renegotiate_at: float | None = None
+        self._linger_until = 0.0
+        self._why = ""
+        self._cipher = ""
+        self._derivation = KeyDerivation.PRF
+        self._peer_id: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """True until the peer is closed or about to be."""
+        return self._state is PeerState.OPEN
+
+    # Control in and out
+
+    def control_received(self, datagram: Buffer) -> None:
+        """Take one control packet; a bad one is counted in `drops`."""
+        if self._state is PeerState.CLOSED:
+            return
+        now = self._clock.seconds()
+        try:
+            self.session.receive_datagram(datagram, now)
+        except WireError as error:
+            self.drops[error.reason] += 1
+        else:
+            self._heard = now
+        self.pump()
+
+    def send_message(self, text: str) -> None:
+        """Send a control message."""
+        self.session.send_message(text, self._clock.seconds())
+        self.pump()
+
+    def pump(self) -> None:
+        """Hand on what the session has come to, send what it wants sent, and see to its deadline."""
+        for event in self.session.take_events():
+            if self._state is PeerState.OPEN:
+                self._handler.session_event(self, event)
+            if isinstance(event, SessionFailed):
+                self.linger("session failed")
+        if self._state is PeerState.CLOSED:
+            return
+        for datagram in self.session.datagrams_to_send(self._clock.seconds()):
+            self.link.send_control(datagram, self.address)
+        if self._state is PeerState.LINGERING and self.session.settled:
+            self.close(self._why)
+        else:
+            self._deadlines.schedule(self)
+
+    # Data in and out
+
+    def data_received(self, run: Run) -> bool:
+        """Open a run of data packets and hand on what was in it; true if any of it was authentic."""
+        if self._state is not PeerState.OPEN:
+            return False
+        before = self.channel.packets_in
+        packets = self.channel.open(run, self._clock.seconds())
+        authentic = self.channel.packets_in != before
+        if packets:
+            self._handler.packets_received(self, packets)
+        return authentic
+
+    def occ_received(self, kind: int, _rest: Buffer) -> None:
+        """Take an OCC message: the only one that still means something is the peer's goodbye."""
+        if kind == OCC_EXIT:
+            self.close("the peer has said goodbye")
+
+    def say_goodbye(self) -> None:
+        """Tell the peer in a data packet that we leave, as peers without `cc-exit` understand it."""
+        self.link.send_runs(self.channel.seal_occ_exit(self._clock.seconds()), self.address)
+
+    def send_frames(self, frames: Sequence[Frame]) -> None:
+        """Seal IP packets and send them."""
+        runs = self.channel.seal(frames, self._clock.seconds())
+        if runs:
+            self.link.send_runs(runs, self.address)
+
+    def set_keepalive(self, ping: float, ping_restart: float) -> None:
+        """Ping after `ping` seconds of sending nothing, give up after `ping_restart` of hearing nothing; 0 is never."""
+        self.keepalive = Keepalive(ping, ping_restart)
+        self._deadlines.schedule(self)
+
+    def open_data(self, cipher: str, derivation: KeyDerivation, peer_id: int | None) -> None:
+        """Settle what data packets look like; `peer_id` is None for P_DATA_V1."""
+        self._cipher = cipher
+        self._derivation = derivation
+        self._peer_id = peer_id
+
+    def install_key(self, key_id: int, send_from: float | None = None) -> None:
+        """Derive the data keys of an established key; it sends from `send_from` (seconds), or at once."""
+        now = self._clock.seconds()
+        keys = split_keys(self.session.key_material(key_id, self._derivation), self._role)
+        data = self._settings.data
+        key = DataKey(key_id, self._cipher, keys, self._peer_id, data.replay_window, data.replay_time)
+        self.channel.install(key, now, now if send_from is None else send_from)
+        self.channel.max_mss = self._max_mss(now)
+        reneg = self._settings.control.reneg_sec
+        self._renegotiate_at = now + reneg if reneg else None
+        self._deadlines.schedule(self)
+
+    def _max_mss(self, now: float) -> int:
+        data = self._settings.data
+        outer, mode = (DEFAULT_MSSFIX, "mtu") if data.mssfix is None else (data.mssfix, data.mssfix_mode)
+        if not outer:
+            return 0
+        if mode == "fixed":
+            return max_mss(outer, 0)
+        overhead = self.channel.overhead(now)
+        if mode == "mtu":
+            is_ipv6 = ":" in self.address[0] and not self.address[0].startswith("::ffff:")
+            overhead += link_overhead(IPV6_HEADER_SIZE if is_ipv6 else IPV4_HEADER_SIZE, is_stream=self.link.is_stream)
+        return max_mss(outer, overhead)
+
+    def rekeyed(self, key_id: int) -> None:
+        """Install the key of a renegotiation: the old one sends on until the peer surely has the new one too."""
+        control = self._settings.control
+        overlap = min(control.hand_window, control.reneg_sec / 2 if control.reneg_sec else control.hand_window)
+        self.install_key(key_id, self._clock.seconds() + overlap)
+
+    # Time
+
+    def deadline(self) -> float | None:
+        """See `deadlines.Waiter`."""
+        if self._state is PeerState.CLOSED:
+            return None
+        times = [self.session.deadline(), self._renegotiate_at]
+        if self._state is PeerState.LINGERING:
+            times.append(self._linger_until)
+        if self.keepalive.ping:
+            times.append(self._last_sent() + self.keepalive.ping)
+        if self.keepalive.ping_restart:
+            times.append(self._last_heard() + self.keepalive.ping_restart)
+        return min((when for when in times if when is not None), default=None)
+
+    def tick(self, now: float) -> None:
+        """See `deadlines.Waiter`."""
+        if self._state is PeerState.LINGERING and now >= self._linger_until:
+            self.close(self._why)
+            return
+        if self._state is PeerState.OPEN and self.keepalive.ping_restart:
+            silence = now - self._last_heard()
+            if silence >= self.keepalive.ping_restart:
+                self.close(f"nothing heard for {silence:.0f} s (ping-restart)")
+                return
+        if self.keepalive.ping and now >= self._last_sent() + self.keepalive.ping:
+            self._pinged = now
+            self.link.send_runs(self.channel.seal_ping(now), self.address)
+        if self.channel.must_renegotiate or (self._renegotiate_at is not None and now >= self._renegotiate_at):
+            self._renegotiate_at = None
+            self.session.renegotiate(now)
+        self.session.tick(now)
+        self.pump()
+
+    def _last_heard(self) -> float:
+        return max(self._heard, self.channel.last_received or 0.0)
+
+    def _last_sent(self) -> float:
+        return max(self._pinged, self.channel.last_sent or 0.0)
+
+    # The end
+
+    def linger(self, reason: str) -> None:
+        """Close once the peer has acknowledged our last words, or after `LINGER` seconds."""
+        if self._state is not PeerState.OPEN:
+            return
+        self._state = PeerState.LINGERING
+        self._why = reason
+        self._linger_until = self._clock.seconds() + LINGER
+        self.pump()
+
+    def close(self, reason: str) -> None:
+        """End it without another word and tell the handler.  Calling it twice is harmless."""
+        if self._state is PeerState.CLOSED:
+            return
+        self._state = PeerState.CLOSED
+        self._deadlines.forget(self)
+        self.session.close()
+        self._handler.peer_lost(self, reason)
+
+
+def build_peer(
+    role: Role,
+    link: ILink,
+    address: Address,
+    *,
+    settings: Settings,
+    wrapping: Wrapping,
+    tls: ControlTlsFactory,
+    offer: Callable[[], KeyMethod2],
+    handler: PeerHandler,
+    deadlines: DeadlineQueue,
+    clock: IReactorTime,
+    session_id: bytes | None = None,
+) -> Peer:
+    """Wire one remote together.  Its session has not begun: call `connect`, `accept` or `resume` on it."""
+    session = ControlSession(role, wrapping, tls, offer, settings.control, session_id)
+    channel = Channel(tran_window=settings.control.tran_window)
+    peer = Peer(role, link, address, session, channel, settings, handler, deadlines, clock)
+    channel.on_occ = peer.occ_received
+    return peer

@@ -1,0 +1,1 @@
+"""The embedded certificate authority: certificates, CRL, the state folder and client profiles."""

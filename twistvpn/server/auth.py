@@ -1,0 +1,72 @@
+"""Who may come in: certificates alone, or names and passwords checked by Twisted cred."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword, UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from zope.interface import implementer
+
+from twistvpn.errors import AuthenticationRejected
+from twistvpn.interfaces import Credentials, IAuthenticator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twisted.python.failure import Failure
+
+
+@implementer(IAuthenticator)
+class CertificateAuthenticator:
+    """Lets in whoever TLS has verified; the certificate's common name is the identity."""
+
+    def authenticate(self, credentials: Credentials) -> Deferred[str]:
+        """See `IAuthenticator`."""
+        if credentials.common_name is None:
+            return fail(AuthenticationRejected("the certificate has no common name"))
+        return succeed(credentials.common_name)
+
+
+@implementer(IAuthenticator)
+class CredAuthenticator:
+    """Asks Twisted cred checkers for a username and password, in order; the first that accepts decides.
+
+    The identity is the certificate's common name, or the username where there is no certificate or
+    `username_as_common_name` asks for it.
+    """
+
+    def __init__(self, checkers: Sequence[ICredentialsChecker], identify: str = "common-name") -> None:
+        self._checkers = [
+            checker
+            for checker in checkers
+            if any(
+                IUsernamePassword.isOrExtends(i) or i.isOrExtends(IUsernamePassword)
+                for i in checker.credentialInterfaces
+            )
+        ]
+        self._identify = identify
+
+    def authenticate(self, credentials: Credentials) -> Deferred[str]:
+        """See `IAuthenticator`."""
+        if not credentials.username:
+            return fail(AuthenticationRejected("a username and a password are required"))
+        return self._try(credentials, 0)
+
+    def _try(self, credentials: Credentials, index: int) -> Deferred[str]:
+        if index == len(self._checkers):
+            return fail(AuthenticationRejected("wrong username or password"))
+        login = UsernamePassword(credentials.username.encode(), credentials.password.encode())
+
+        def accepted(_avatar: object) -> str:
+            by_certificate = self._identify == "common-name" and credentials.common_name is not None
+            return str(credentials.common_name) if by_certificate else credentials.username
+
+        def refused(failure: Failure) -> Deferred[str]:
+            failure.trap(UnauthorizedLogin)
+            return self._try(credentials, index + 1)
+
+        asked: Deferred[object] = maybeDeferred(self._checkers[index].requestAvatarId, login)
+        return asked.addCallbacks(accepted, refused)

@@ -1,0 +1,245 @@
+"""One client of a server, from its first key exchange until it leaves."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.logger import Logger
+
+from twistvpn.control.session import KeyEstablished, MessageReceived, SessionFailed
+from twistvpn.control.verify import common_name, tls_failure_words
+from twistvpn.errors import AuthenticationRejected, NegotiationError, PoolExhausted
+from twistvpn.interfaces import Credentials, Lease
+from twistvpn.server.offers import Agreement, agree
+from twistvpn.wire.messages import AuthFailed, Exit, PushRequest, Restart, decode_message, encode_message, split_push
+from twistvpn.wire.options import IvProto, iv_proto, parse_peer_info
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.python.failure import Failure
+
+    from twistvpn.config.settings import DataSettings
+    from twistvpn.control.session import Event
+    from twistvpn.interfaces import Buffer
+    from twistvpn.peer import Peer
+
+PUSH_REPEAT_INTERVAL = 30.0
+"""Seconds after a reply in which the client's repeated requests are not answered, as in stock servers."""
+
+
+class Stage(Enum):
+    """How far a client has come."""
+
+    NEGOTIATING = auto()
+    AUTHENTICATING = auto()
+    ADMITTED = auto()
+    """It has its addresses and may ask for its options."""
+    CONNECTED = auto()
+    ENDED = auto()
+
+
+class ConnectionHost(Protocol):
+    """The server, as one client's connection sees it."""
+
+    data: DataSettings
+    own_certificate: x509.Certificate | None
+
+    def authenticate(self, credentials: Credentials) -> Deferred[str]:
+        """See `interfaces.IAuthenticator`."""
+
+    def admit(self, connection: ServerConnection, identity: str) -> None:
+        """Give a client a lease and a peer-id; raises `PoolExhausted`."""
+
+    def options_for(self, connection: ServerConnection) -> list[str]:
+        """What the client is pushed about the network."""
+
+    def connected(self, connection: ServerConnection) -> None:
+        """The client has its options: route to it."""
+
+    def packets_received(self, connection: ServerConnection, packets: list[Buffer]) -> None:
+        """IP packets from the client."""
+
+    def ended(self, connection: ServerConnection, reason: str) -> None:
+        """The client is gone: take back what it had."""
+
+
+class ServerConnection:
+    """Lets one client in: authenticates it, gives it addresses, pushes its options, and follows it to its end.
+
+    `identity` names it once it is authenticated; `lease` and `peer_id` are there once it is admitted.
+    """
+
+    log = Logger()
+
+    def __init__(self, host: ConnectionHost, clock: IReactorTime, described: str) -> None:
+        self.identity: str | None = None
+        self.lease: Lease | None = None
+        self.peer_id: int | None = None
+        self.peer_info: dict[str, str] = {}
+        self.certificate_serial: int | None = None
+        self.since = clock.seconds()
+        """Seconds since the epoch when its first packet came."""
+        self.described = described
+        """The link and address it came from, for people."""
+        self.stage = Stage.NEGOTIATING
+        self._host = host
+        self._clock = clock
+        self._occ = ""
+        self._common_name: str | None = None
+        self._agreement: Agreement | None = None
+        self._push_requested = False
+        self._pushed_at: float | None = None
+        self._peer: Peer | None = None
+
+    @property
+    def peer(self) -> Peer:
+        """The remote; `attach` has been called."""
+        assert self._peer is not None
+        return self._peer
+
+    def attach(self, peer: Peer) -> None:
+        """Say which peer this is the handler of."""
+        self._peer = peer
+
+    def __str__(self) -> str:
+        return f"{self.identity}/{self.described}" if self.identity else self.described
+
+    # What the peer reports (`peer.PeerHandler`)
+
+    def session_event(self, peer: Peer, event: Event) -> None:
+        """See `PeerHandler`."""
+        if isinstance(event, KeyEstablished):
+            self._key_established(event)
+        elif isinstance(event, MessageReceived):
+            self._message_received(event.text)
+        else:
+            self._session_failed(event)
+
+    def packets_received(self, peer: Peer, packets: list[Buffer]) -> None:
+        """See `PeerHandler`."""
+        if self.stage is Stage.CONNECTED:
+            self._host.packets_received(self, packets)
+
+    def peer_lost(self, peer: Peer, reason: str) -> None:
+        """See `PeerHandler`."""
+        self.stage = Stage.ENDED
+        self._host.ended(self, reason)
+
+    def _session_failed(self, event: SessionFailed) -> None:
+        if event.refusal is not None:
+            self.log.warn("{client}: certificate refused: {why}", client=self, why=event.refusal)
+            return
+        words = tls_failure_words(event.error, self._host.own_certificate)
+        self.log.warn("{client}: the session failed: {why}", client=self, why=words)
+
+    # Authentication
+
+    def _key_established(self, event: KeyEstablished) -> None:
+        cn = None if event.certificate is None else common_name(event.certificate)
+        credentials = Credentials(
+            cn, event.remote.username, event.remote.password, self.peer.address, parse_peer_info(event.remote.peer_info)
+        )
+        if self.stage is Stage.NEGOTIATING:
+            self._begin(event, credentials)
+            decided = self._host.authenticate(credentials)
+            decided.addCallbacks(self._accepted, self._refused)
+        else:
+            decided = self._host.authenticate(credentials)
+            decided.addCallbacks(self._accepted_again, self._refused, callbackArgs=(event, cn))
+        decided.addErrback(self._broken)
+
+    def _begin(self, event: KeyEstablished, credentials: Credentials) -> None:
+        self.stage = Stage.AUTHENTICATING
+        self._common_name = credentials.common_name
+        self.peer_info = credentials.peer_info
+        self.certificate_serial = None if event.certificate is None else event.certificate.serial_number
+        self._occ = event.remote.options
+        self.log.info(
+            "{client}: {tls}, certificate of {cn}, {version} on {platform}",
+            client=self,
+            tls=event.description,
+            cn=credentials.common_name or "nobody",
+            version=credentials.peer_info.get("IV_VER", "an unknown version"),
+            platform=credentials.peer_info.get("IV_PLAT", "an unknown platform"),
+        )
+
+    def _accepted(self, identity: str) -> None:
+        if self.stage is not Stage.AUTHENTICATING:
+            return
+        self.identity = identity
+        try:
+            self._host.admit(self, identity)
+            assert self.peer_id is not None
+            self._agreement = agree(self._host.data, self.peer_info, self._occ, self.peer_id)
+        except (NegotiationError, PoolExhausted) as error:
+            self._turn_away(str(error))
+            return
+        self.stage = Stage.ADMITTED
+        if self._push_requested or IvProto.REQUEST_PUSH in iv_proto(self.peer_info):
+            self._push()
+
+    def _accepted_again(self, identity: str, event: KeyEstablished, cn: str | None) -> None:
+        if self.stage is not Stage.CONNECTED:
+            return
+        if identity != self.identity or cn != self._common_name:
+            self._turn_away(f"renegotiated as {identity}")
+            return
+        self.peer.rekeyed(event.key_id)
+        self.log.info(
+            "{client}: renegotiated, key {key_id}, {tls}", client=self, key_id=event.key_id, tls=event.description
+        )
+
+    def _refused(self, failure: Failure) -> None:
+        error = failure.trap(AuthenticationRejected)
+        self._turn_away(failure.getErrorMessage() or error.__name__)
+
+    def _broken(self, failure: Failure) -> None:
+        self.log.failure("{client}: authentication broke", failure, client=self)
+        self._turn_away("internal error")
+
+    def _turn_away(self, why: str) -> None:
+        if self.stage is Stage.ENDED:
+            return
+        self.log.warn("{client}: refused: {why}", client=self, why=why)
+        self.stage = Stage.ENDED
+        self.peer.send_message(encode_message(AuthFailed(why)))
+        self.peer.linger(f"refused: {why}")
+
+    # Messages
+
+    def _message_received(self, text: str) -> None:
+        message = decode_message(text)
+        if isinstance(message, PushRequest):
+            self._push_request()
+        elif isinstance(message, Exit):
+            self.peer.close("the client has said goodbye")
+        else:
+            self.log.debug("{client}: control message {kind} ignored", client=self, kind=type(message).__name__)
+
+    def _push_request(self) -> None:
+        self._push_requested = True
+        now = self._clock.seconds()
+        recently = self._pushed_at is not None and now < self._pushed_at + PUSH_REPEAT_INTERVAL
+        if self.stage in {Stage.ADMITTED, Stage.CONNECTED} and not recently:
+            self._push()
+
+    def _push(self) -> None:
+        agreement, peer = self._agreement, self.peer
+        assert agreement is not None
+        self._pushed_at = self._clock.seconds()
+        if self.stage is Stage.ADMITTED:
+            self.stage = Stage.CONNECTED
+            peer.open_data(agreement.cipher, agreement.derivation, agreement.peer_id)
+            peer.install_key(0)
+            self._host.connected(self)
+        for reply in split_push([*self._host.options_for(self), *agreement.pushed]):
+            peer.send_message(encode_message(reply))
+
+    def disconnect(self, reason: str) -> None:
+        """Send the client away and let it come back: the server stops, or its place is wanted."""
+        if self.stage in {Stage.ADMITTED, Stage.CONNECTED}:
+            self.peer.send_message(encode_message(Restart()))
+        self.peer.linger(reason)

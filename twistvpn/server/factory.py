@@ -1,0 +1,309 @@
+"""The server's heart: a Factory that lets clients in and makes a Protocol for each.
+
+What a client's packets mean is its protocol's affair: the default, `ClientProtocol`, routes them to the tun and to
+other clients.  An application that wants something else subclasses it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from itertools import count
+from typing import TYPE_CHECKING
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import BaseProtocol, Factory, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twistvpn.control.cookie import CookieJar
+from twistvpn.control.tls import ControlTlsFactory
+from twistvpn.control.verify import TlsContexts
+from twistvpn.data.kernel import coalesce
+from twistvpn.data.routes import RouteTable
+from twistvpn.deadlines import DeadlineQueue
+from twistvpn.interfaces import Frame, IFrameReceiver, Lease
+from twistvpn.link.udp import readable
+from twistvpn.peer import Peer, build_peer
+from twistvpn.server.connection import ServerConnection
+from twistvpn.server.demux import NO_PEER_ID, Demux
+from twistvpn.server.offers import network_options
+from twistvpn.wire.keymethod import KeyMethod2, KeySource
+from twistvpn.wire.options import occ_string
+from twistvpn.wire.roles import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from ipaddress import IPv4Address, IPv6Address
+
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IReactorTime
+
+    from twistvpn.config.settings import Settings
+    from twistvpn.crypto.wrapping import ControlKey
+    from twistvpn.interfaces import Address, Buffer, Credentials, IAuthenticator, ILink, IPool, ITun
+
+
+@implementer(IAddress)
+class ClientAddress:
+    """Who a protocol is made for: the client's identity and its lease."""
+
+    def __init__(self, identity: str, lease: Lease) -> None:
+        self.identity = identity
+        self.lease = lease
+
+    def __repr__(self) -> str:
+        return f"ClientAddress({self.identity!r}, {self.lease!r})"
+
+
+class TunnelTransport:
+    """What a client's protocol writes to: packets for that client."""
+
+    disconnecting = False
+
+    def __init__(self, connection: ServerConnection, address: ClientAddress) -> None:
+        self._connection = connection
+        self._address = address
+
+    def write(self, packet: Buffer) -> None:
+        """Send one IP packet to the client."""
+        self.write_frames([Frame(packet)])
+
+    def write_frames(self, frames: Sequence[Frame]) -> None:
+        """Send a batch to the client."""
+        self._connection.peer.send_frames(frames)
+
+    def writeSequence(self, packets: Sequence[Buffer]) -> None:
+        """Send several IP packets to the client."""
+        self.write_frames([Frame(packet) for packet in packets])
+
+    def loseConnection(self) -> None:
+        """Send the client away; it may come back."""
+        self.disconnecting = True
+        self._connection.disconnect("the application has closed the connection")
+
+    def getPeer(self) -> ClientAddress:
+        """The client, by its identity and lease."""
+        return self._address
+
+    def getHost(self) -> ClientAddress:
+        """The same as `getPeer`: both ends of a tunnel are named by the client."""
+        return self._address
+
+
+class ClientProtocol(BaseProtocol):
+    """One connected client.  `transport` is a `TunnelTransport`; `factory` the `VpnFactory`."""
+
+    factory: VpnFactory
+    transport: TunnelTransport  # type: ignore[assignment]  # packets, not a byte stream
+
+    def packets_received(self, packets: list[Buffer]) -> None:
+        """IP packets of one batch from the client, their source addresses checked.
+
+        The default routes them: to other clients where `client-to-client` is on, else to the tun.
+        """
+        self.factory.forward(packets)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The client has left; its addresses are about to be free."""
+
+
+@implementer(IFrameReceiver)
+class VpnFactory(Factory):
+    """Lets clients in and routes between them and the tun.
+
+    `demux` is the receiver for every link the server listens on.  `drops` counts refused strangers.
+    """
+
+    protocol: type[ClientProtocol] = ClientProtocol  # type: ignore[assignment]  # a BaseProtocol, as there is no byte stream
+    noisy = False
+    log = Logger()
+
+    def __init__(
+        self,
+        settings: Settings,
+        key: ControlKey,
+        tun: ITun,
+        pool: IPool,
+        authenticator: IAuthenticator,
+        own_addresses: tuple[IPv4Address | None, IPv6Address | None],
+        clock: IReactorTime,
+    ) -> None:
+        assert settings.server is not None
+        self.settings = settings
+        self.data = settings.data
+        self.tun = tun
+        self.routes: RouteTable[Peer] = RouteTable()
+        self.drops: Counter[str] = Counter()
+        self.past_drops: Counter[str] = Counter()
+        """What the peers that have left had dropped."""
+        self.connections: dict[Peer, ServerConnection] = {}
+        self._server = settings.server
+        self._key = key
+        self._pool = pool
+        self._authenticator = authenticator
+        self._own = own_addresses
+        self._offloads = sum(tun.offloads)
+        self._clock = clock
+        self._contexts = TlsContexts(settings.tls, Role.SERVER)
+        self.own_certificate = self._contexts.own_certificate
+        self._tls = ControlTlsFactory(self._contexts, clock, client=False)
+        self.deadlines = DeadlineQueue(clock)
+        self.demux = Demux(key, CookieJar(settings.control.hand_window), self, clock)
+        self._protocols: dict[Peer, ClientProtocol] = {}
+        self._by_identity: dict[str, ServerConnection] = {}
+        self._free_ids: list[int] = []
+        self._new_ids = count()
+
+    # Strangers (`demux.PeerOpener`)
+
+    def open_peer(self, link: ILink, address: Address, first_packet_id: int, session_id: bytes | None) -> Peer | None:
+        """Make a peer for a stranger, unless the server is full."""
+        if len(self.connections) >= self._server.max_clients:
+            self.drops["max-clients"] += 1
+            self.log.warn(
+                "{address}: refused: max-clients ({most}) reached",
+                address=readable(address),
+                most=self._server.max_clients,
+            )
+            return None
+        described = f"{'tcp' if link.is_stream else 'udp'}:{readable(address)}"
+        connection = ServerConnection(self, self._clock, described)
+        peer = build_peer(
+            Role.SERVER,
+            link,
+            address,
+            settings=self.settings,
+            wrapping=self._key.new_wrapping(first_packet_id),
+            tls=self._tls,
+            offer=self._offer,
+            handler=connection,
+            deadlines=self.deadlines,
+            clock=self._clock,
+            session_id=session_id,
+        )
+        connection.attach(peer)
+        self.connections[peer] = connection
+        self.log.info("{client}: a new session begins", client=connection)
+        return peer
+
+    def _offer(self) -> KeyMethod2:
+        options = occ_string(Role.SERVER, "udp", tun_mtu=self.settings.device.mtu)
+        return KeyMethod2(KeySource.generate_server(), options, "", "", "")
+
+    # Clients come (`connection.ConnectionHost`)
+
+    def authenticate(self, credentials: Credentials) -> Deferred[str]:
+        """See `IAuthenticator`."""
+        return self._authenticator.authenticate(credentials)
+
+    def admit(self, connection: ServerConnection, identity: str) -> None:
+        """Give a client a lease and a peer-id; whoever was in under the same identity makes room.
+
+        Raises `PoolExhausted`.
+        """
+        self._replace(identity)
+        connection.lease = self._pool.lease(identity)
+        connection.peer_id = heapq.heappop(self._free_ids) if self._free_ids else next(self._new_ids)
+        assert connection.peer_id < NO_PEER_ID
+        self._by_identity[identity] = connection
+
+    def _replace(self, identity: str) -> None:
+        before = self._by_identity.get(identity)
+        if before is not None and not self._server.duplicate_cn:
+            before.peer.close(f"{identity} has connected anew")
+
+    def options_for(self, connection: ServerConnection) -> list[str]:
+        """What the client is pushed about the network."""
+        assert connection.lease is not None
+        return network_options(self._server, self.settings.device, connection.lease, *self._own, connection.peer_info)
+
+    def connected(self, connection: ServerConnection) -> None:
+        """Route to a client and make its protocol."""
+        peer, lease, peer_id = connection.peer, connection.lease, connection.peer_id
+        assert lease is not None
+        assert peer_id is not None
+        before = self.demux.admit(peer, peer_id)
+        if before is not None and before is not peer:
+            before.close("another session has begun at its address")
+        for address in _addresses(lease):
+            self.routes.add(address, peer)
+        peer.set_keepalive(self.settings.data.ping, self.settings.data.ping_restart)
+        client = ClientAddress(connection.identity or "", lease)
+        protocol = self.buildProtocol(client)
+        assert isinstance(protocol, ClientProtocol)
+        self._protocols[peer] = protocol
+        protocol.makeConnection(TunnelTransport(connection, client))
+        leased = ", ".join(str(address) for address in _addresses(lease))
+        self.log.info("{client}: connected, address {leased}", client=connection, leased=leased)
+
+    def ended(self, connection: ServerConnection, reason: str) -> None:
+        """Take back what a client had."""
+        peer = connection.peer
+        self.connections.pop(peer, None)
+        self.past_drops += peer.drops + peer.channel.drops
+        self.demux.remove(peer, connection.peer_id)
+        protocol = self._protocols.pop(peer, None)
+        if protocol is not None:
+            protocol.connectionLost(Failure(ConnectionDone(reason)))
+        if connection.lease is not None:
+            for address in _addresses(connection.lease):
+                self.routes.remove(address, peer)
+            self._pool.release(connection.lease)
+        if connection.peer_id is not None:
+            heapq.heappush(self._free_ids, connection.peer_id)
+        if connection.identity is not None and self._by_identity.get(connection.identity) is connection:
+            del self._by_identity[connection.identity]
+        if peer.link.is_stream:
+            peer.link.close()
+        self.log.info("{client}: left: {why}", client=connection, why=reason)
+
+    # Packets
+
+    def packets_received(self, connection: ServerConnection, packets: list[Buffer]) -> None:
+        """Hand a client's packets to its protocol, those with a source address not its own left out."""
+        peer = connection.peer
+        allowed = self.routes.check_sources(peer, packets)
+        if allowed:
+            self._protocols[peer].packets_received(allowed)
+
+    def forward(self, packets: list[Buffer]) -> None:
+        """Route a batch from a client: to other clients where `client-to-client` is on, else to the tun."""
+        if self._server.client_to_client:
+            for_peers, packets = self.routes.split_client_to_client(packets)
+            for peer, frames in for_peers:
+                peer.send_frames(frames)
+        if packets:
+            self.tun.write_frames(coalesce(packets, self._offloads))
+
+    def frames_received(self, frames: Sequence[Frame]) -> None:
+        """Route a batch from the tun (`interfaces.IFrameReceiver`)."""
+        for peer, batch in self.routes.split_by_peer(frames):
+            peer.send_frames(batch)
+
+    # The admin's wishes
+
+    def enforce_crl(self) -> None:
+        """Send away clients whose certificate the CRL has come to name."""
+        self._contexts.refresh()
+        for connection in list(self.connections.values()):
+            serial = connection.certificate_serial
+            if serial is not None and self._contexts.revoked(serial):
+                connection.disconnect("its certificate has been revoked")
+
+    def disconnect_all(self, reason: str) -> None:
+        """Send everybody away; they may come back."""
+        for connection in list(self.connections.values()):
+            connection.disconnect(reason)
+
+    def stop(self) -> None:
+        """Close every session without another word."""
+        for peer in list(self.connections):
+            peer.close("the server has stopped")
+        self.deadlines.stop()
+
+
+def _addresses(lease: Lease) -> list[IPv4Address | IPv6Address]:
+    return [address for address in lease if address is not None]

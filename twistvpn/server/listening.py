@@ -1,0 +1,109 @@
+"""Where a server listens: UDP sockets, TCP ports, and any Twisted stream endpoint."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+
+from twistvpn.errors import EnvironmentRefusal
+from twistvpn.link.stream import StreamLinkFactory, describe
+from twistvpn.link.udp import UdpLink, bind_refusal, open_udp_socket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from twisted.internet.interfaces import IListeningPort
+    from twisted.python.failure import Failure
+
+    from twistvpn.config.settings import Listen
+    from twistvpn.interfaces import ILinkReceiver
+
+
+class Listeners:
+    """Everything one server listens on.  `bind` may be called while we have privileges, `start` any time later."""
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, listen: Sequence[Listen], receiver: ILinkReceiver) -> None:
+        self.links: list[UdpLink] = []
+        self.ports: list[IListeningPort] = []
+        self._reactor = reactor
+        self._listen = listen
+        self._receiver = receiver
+        self._sockets: list[socket.socket] = []
+        self._bound = False
+
+    def bind(self) -> None:
+        """Bind every UDP and TCP port; what arrives on UDP waits in the socket until `start`.
+
+        Raises `EnvironmentRefusal` where a port is taken, reserved or not ours; nothing stays bound then.
+        """
+        if self._bound:
+            return
+        try:
+            for place in self._listen:
+                if place.endpoint is None:
+                    self._bind(place)
+        except EnvironmentRefusal:
+            self.stop()
+            raise
+        self._bound = True
+
+    def _bind(self, place: Listen) -> None:
+        if place.proto == "udp":
+            self._sockets.append(open_udp_socket(place.host, place.port))
+            return
+        interface = place.host or ("::" if socket.has_dualstack_ipv6() else "")
+        try:
+            self.ports.append(self._reactor.listenTCP(place.port, self._stream_factory(), interface=interface))
+        except CannotListenError as error:
+            raise bind_refusal("tcp", (interface, place.port), error.socketError) from error
+
+    def _stream_factory(self) -> StreamLinkFactory:
+        return StreamLinkFactory(self._receiver, self._reactor)
+
+    def start(self, on_refusal: Callable[[EnvironmentRefusal], None]) -> None:
+        """Begin to receive.  Endpoints that turn out not to work are told to `on_refusal`."""
+        self.bind()
+        for sock in self._sockets:
+            self.links.append(UdpLink(self._reactor, sock, self._receiver))
+        self._sockets.clear()
+        for place in self._listen:
+            if place.endpoint is not None:
+                self._listen_on_endpoint(place, on_refusal)
+        for local in self.described():
+            self.log.info("listening on {local}", local=local)
+
+    def _listen_on_endpoint(self, place: Listen, on_refusal: Callable[[EnvironmentRefusal], None]) -> None:
+        def listens(port: IListeningPort) -> None:
+            self.ports.append(port)
+            self.log.info("listening on {endpoint}", endpoint=place.endpoint)
+
+        def refused(failure: Failure) -> None:
+            on_refusal(EnvironmentRefusal(f"cannot listen on {place.endpoint}: {failure.getErrorMessage()}"))
+
+        def begin() -> Any:
+            return serverFromString(self._reactor, str(place.endpoint)).listen(self._stream_factory())
+
+        maybeDeferred(begin).addCallbacks(listens, refused)
+
+    def described(self) -> list[str]:
+        """Where it listens, for people."""
+        return [link.local for link in self.links] + [describe(port.getHost()) for port in self.ports]
+
+    def stop(self) -> None:
+        """Stop listening; links that peers still use are closed."""
+        for sock in self._sockets:
+            sock.close()
+        for link in self.links:
+            link.close()
+        for port in self.ports:
+            port.stopListening()
+        self._sockets, self.links, self.ports = [], [], []
+        self._bound = False

@@ -1,0 +1,73 @@
+"""The status file, in the format that tools for stock OpenVPN read (`status-version 1`)."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twistvpn.link.udp import readable
+
+if TYPE_CHECKING:
+    from twistvpn.server.connection import ServerConnection
+    from twistvpn.server.factory import VpnFactory
+
+
+def format_status(factory: VpnFactory, now: float) -> str:
+    """Who is connected, with what counters, and what was dropped; `now` in seconds since the epoch."""
+    connected = [connection for connection in factory.connections.values() if connection.lease is not None]
+    lines = [
+        "OpenVPN CLIENT LIST",
+        f"Updated,{_time(now)}",
+        "Common Name,Real Address,Bytes Received,Bytes Sent,Connected Since",
+        *(_client(connection) for connection in connected),
+        "ROUTING TABLE",
+        "Virtual Address,Common Name,Real Address,Last Ref",
+        *(line for connection in connected for line in _routes(connection)),
+        "GLOBAL STATS",
+        *(f"Dropped {reason},{count}" for reason, count in sorted(dropped(factory).items())),
+        "END",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def dropped(factory: VpnFactory) -> dict[str, int]:
+    """Every packet that was dropped, by reason, over the factory and the peers it has now."""
+    total = factory.drops + factory.demux.drops + factory.routes.drops + factory.past_drops
+    for peer in factory.connections:
+        total += peer.drops + peer.channel.drops
+    return dict(total)
+
+
+def _time(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _client(connection: ServerConnection) -> str:
+    channel = connection.peer.channel
+    return ",".join(
+        [
+            str(connection.identity),
+            readable(connection.peer.address),
+            str(channel.bytes_in),
+            str(channel.bytes_out),
+            _time(connection.since),
+        ]
+    )
+
+
+def _routes(connection: ServerConnection) -> list[str]:
+    heard = connection.peer.channel.last_received or connection.since
+    return [
+        f"{address},{connection.identity},{readable(connection.peer.address)},{_time(heard)}"
+        for address in connection.lease or ()
+        if address is not None
+    ]
+
+
+def write_status(path: str, factory: VpnFactory, now: float) -> None:
+    """Replace the status file in one step; raises `OSError`."""
+    temporary = Path(f"{path}.{os.getpid()}")
+    temporary.write_text(format_status(factory, now))
+    temporary.replace(path)

@@ -1,0 +1,68 @@
+"""The one place that wires a configuration to the operating system.
+
+`make_service` is what `twistd vpn` runs; applications call it too, or use `VpnServerService` and `VpnClientService`
+with parts of their own.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from twisted.cred.strcred import StrcredException, makeChecker
+
+from twistvpn.client.service import VpnClientService
+from twistvpn.errors import ConfigError
+from twistvpn.server.auth import CertificateAuthenticator, CredAuthenticator
+from twistvpn.server.service import VpnServerService
+from twistvpn.tun.device import ALL_OFFLOADS, open_tun
+from twistvpn.tun.netlink import NetworkConfigurator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from twistvpn.config.settings import ServerSettings, Settings
+    from twistvpn.interfaces import IAuthenticator, ITun
+
+
+def make_service(
+    reactor: Any,
+    settings: Settings,
+    on_fatal: Callable[[str], None],
+    *,
+    open_device: Callable[[], ITun] | None = None,
+    authenticator: IAuthenticator | None = None,
+) -> VpnServerService | VpnClientService:
+    """The service that `settings` describe, server or client.
+
+    `on_fatal` is called with one line when it cannot go on.  `open_device` puts another device in the place of the
+    host's tun; the host's addresses and routes are then left alone.  `authenticator` replaces the configured one.
+    Raises `ConfigError` where the settings cannot work together.
+    """
+    configurator = NetworkConfigurator() if open_device is None else None
+    opener = open_device or _tun_opener(reactor, settings)
+    if settings.client is not None:
+        return VpnClientService(reactor, settings, opener, configurator, on_fatal)
+    assert settings.server is not None
+    chosen = authenticator or make_authenticator(settings.server)
+    return VpnServerService(reactor, settings, opener, configurator, chosen, on_fatal)
+
+
+def _tun_opener(reactor: Any, settings: Settings) -> Callable[[], ITun]:
+    device = settings.device
+    return partial(open_tun, reactor, device.dev, mtu=device.mtu, offload=ALL_OFFLOADS if device.offload else ())
+
+
+def make_authenticator(server: ServerSettings) -> IAuthenticator:
+    """The authenticator a server's settings ask for; raises `ConfigError` for one Twisted cred does not know."""
+    if not server.authenticators:
+        return CertificateAuthenticator()
+    checkers = []
+    for description in server.authenticators:
+        try:
+            checkers.append(makeChecker(description))
+        except (StrcredException, ValueError, OSError) as error:
+            message = f"{description!r} is no authentication that Twisted knows: {error or type(error).__name__}"
+            raise ConfigError(message, option="auth") from error
+    return CredAuthenticator(checkers, "username" if server.username_as_common_name else "common-name")

@@ -1,0 +1,1 @@
+"""The tun device, its addresses and its routes."""

@@ -1,0 +1,75 @@
+"""Packets on a byte stream: each has its length in front, a big-endian u16.
+
+Source: wire-protocol draft, "TCP".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twistvpn.errors import MalformedPacket
+
+if TYPE_CHECKING:
+    from twistvpn.interfaces import Buffer, Run
+
+PREFIX_SIZE = 2
+
+
+class Deframer:
+    """Cuts a stream back into datagrams, in time linear in the bytes that are fed."""
+
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
+        self._pending = bytearray()
+
+    def feed(self, data: Buffer) -> list[bytes]:
+        """Return the datagrams that `data` completes, in order.
+
+        Raises `MalformedPacket` for a length of 0 or above `max_size`: there is no way to find the
+        next packet, so everything fed later is refused too.
+        """
+        if not self._pending:
+            datagrams, used = self._split(data)
+            self._pending += data[used:]
+            return datagrams
+        self._pending += data
+        datagrams, used = self._split(self._pending)
+        del self._pending[:used]
+        return datagrams
+
+    def _split(self, data: Buffer) -> tuple[list[bytes], int]:
+        """All whole datagrams of `data` and the number of bytes they take."""
+        datagrams = []
+        start, size = 0, len(data)
+        while start + PREFIX_SIZE <= size:
+            length = data[start] << 8 | data[start + 1]
+            if not 0 < length <= self._max_size:
+                self._pending[:] = bytes(PREFIX_SIZE)  # a length of 0, to refuse whatever follows
+                raise MalformedPacket(f"a packet of {length} bytes on a stream, 1 to {self._max_size} are allowed")
+            end = start + PREFIX_SIZE + length
+            if end > size:
+                break
+            datagrams.append(bytes(data[start + PREFIX_SIZE : end]))
+            start = end
+        return datagrams, start
+
+
+def frame_one(datagram: Buffer) -> bytes:
+    """Put its length in front of a datagram of 1 to 65535 bytes."""
+    return b"".join((len(datagram).to_bytes(PREFIX_SIZE, "big"), datagram))
+
+
+def frame_run(run: Run) -> bytes:
+    """Put its length in front of each datagram of a run, all in one buffer."""
+    data, size = run
+    if len(data) <= size:
+        return frame_one(data)
+    view = memoryview(data)
+    prefix = size.to_bytes(PREFIX_SIZE, "big")
+    whole = len(view) - len(view) % size
+    parts: list[Buffer] = []
+    for start in range(0, whole, size):
+        parts += (prefix, view[start : start + size])
+    if whole < len(view):
+        parts += ((len(view) - whole).to_bytes(PREFIX_SIZE, "big"), view[whole:])
+    return b"".join(parts)

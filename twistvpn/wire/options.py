@@ -1,0 +1,183 @@
+"""The textual values inside the TLS channel: peer info, the OCC string, pushed options.
+
+Source: wire-protocol draft, "Peer info" and "Options"; the reference's behaviour for quoting and the OCC string.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import IntFlag
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from twistvpn.errors import MalformedPacket
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from twistvpn.wire.roles import Role
+
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_DECIMAL = re.compile(r"[0-9]{1,9}")
+
+
+class IvProto(IntFlag):
+    """IV_PROTO: what a peer can do."""
+
+    DATA_V2 = 1 << 1
+    REQUEST_PUSH = 1 << 2
+    TLS_KEY_EXPORT = 1 << 3
+    AUTH_PENDING_KW = 1 << 4
+    NCP_P2P = 1 << 5
+    DNS_OPTION = 1 << 6
+    CC_EXIT = 1 << 7
+    AUTH_FAIL_TEMP = 1 << 8
+    DYN_TLS_CRYPT = 1 << 9
+    EPOCH = 1 << 10
+    DNS_V2 = 1 << 11
+    PUSH_UPDATE = 1 << 12
+
+
+def parse_peer_info(text: str) -> dict[str, str]:
+    """Read the `KEY=value` lines of a peer's info; the first of a repeated key counts.
+
+    Lines that are not of that form are left out; what cannot be printed becomes '_', for these
+    values end up in logs.
+    """
+    info: dict[str, str] = {}
+    for line in text.split("\n"):
+        key, equals, value = line.partition("=")
+        if equals and _KEY.fullmatch(key):
+            info.setdefault(key, "".join(char if char.isprintable() else "_" for char in value))
+    return info
+
+
+def format_peer_info(info: Mapping[str, str]) -> str:
+    """Write the lines of `info`, each closed by a newline."""
+    return "".join(f"{key}={value}\n" for key, value in info.items())
+
+
+def iv_proto(info: Mapping[str, str]) -> IvProto:
+    """Read the capabilities in a peer's info; none when they are missing or not a decimal number."""
+    text = info.get("IV_PROTO", "")
+    return IvProto(int(text)) if _DECIMAL.fullmatch(text) else IvProto(0)
+
+
+def split_options(text: str) -> list[str]:
+    """Cut a comma-separated list into its options, empty ones left out.  There is no way to quote a comma."""
+    return [option for option in text.split(",") if option]
+
+
+_SPACE = " \t\n\v\f\r\0"
+_WORD = re.compile(
+    rf"""
+    "(?P<double>(?:[^"\\]|\\.)*)"
+    | '(?P<single>[^']*)'
+    | (?P<plain>(?:[^{_SPACE}"'\\]|\\.)(?:[^{_SPACE}\\]|\\.)*)
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+
+
+def split_words(option: str, comment_marks: str = "") -> list[str]:
+    r"""Cut an option into words as OpenVPN's own parser does.
+
+    Words are parted by white space.  A word that begins with `"` or `'` reaches to the closing one; a
+    quote inside a plain word is a character.  A backslash escapes `\`, `"` and white space and
+    stands for itself only in single quotes.  A word that begins with one of `comment_marks` ends
+    the option.  Raises `MalformedPacket` for an unclosed quote and for any other backslash.
+    """
+    words: list[str] = []
+    start = _skip_space(option, 0)
+    while start < len(option) and option[start] not in comment_marks:
+        match = _WORD.match(option, start)
+        if match is None:
+            problem = "no closing quotation mark" if option[start] in "\"'" else "a backslash escapes nothing"
+            raise MalformedPacket(f"{problem}: {option}")
+        words.append(_word_of(match))
+        start = _skip_space(option, match.end())
+    return words
+
+
+def _skip_space(text: str, start: int) -> int:
+    while start < len(text) and text[start] in _SPACE:
+        start += 1
+    return start
+
+
+def _word_of(match: re.Match[str]) -> str:
+    if match["single"] is not None:
+        return match["single"]
+    return _ESCAPE.sub(_unescape, match["plain"] if match["double"] is None else match["double"])
+
+
+def _unescape(match: re.Match[str]) -> str:
+    char = match[1]
+    if char not in '\\"' + _SPACE:
+        raise MalformedPacket(f"a backslash before {char!r}: write two for one")
+    return char
+
+
+class _OccCipher(NamedTuple):
+    """What a cipher adds to the OCC string: sizes in bits and bytes."""
+
+    key_bits: int
+    overhead: int
+    """Packet id and tag, and the IV and block that the first AEAD releases added by mistake."""
+
+
+_GCM_OVERHEAD = 4 + 16 + 12 + 16
+_OCC_CIPHERS = {
+    "AES-128-GCM": _OccCipher(128, _GCM_OVERHEAD),
+    "AES-192-GCM": _OccCipher(192, _GCM_OVERHEAD),
+    "AES-256-GCM": _OccCipher(256, _GCM_OVERHEAD),
+    "CHACHA20-POLY1305": _OccCipher(256, 4 + 16 + 12 + 1),
+}
+_BF_CBC_OVERHEAD = 4 + 8 + 8
+_OCC_DIGEST_SIZES = {"MD5": 16, "SHA1": 20, "SHA224": 28, "SHA256": 32, "SHA384": 48, "SHA512": 64}
+
+
+def occ_string(
+    role: Role,
+    transport: Literal["udp", "tcp"],
+    *,
+    cipher: str | None = None,
+    auth: str = "SHA1",
+    tun_mtu: int = 1500,
+    wrapping: str = "none",
+    key_direction: int | None = None,
+) -> str:
+    """Write the options as stock 2.6 tells them to its peer, for comparison ("occ").
+
+    `cipher` is that of peers that negotiate none (`data-ciphers-fallback`); without one the string looks like that of a
+    stock peer that has not named any.  `wrapping` is 'tls-auth', 'tls-crypt' or 'none'.
+    """
+    sizes = _OCC_CIPHERS.get(cipher or "")
+    digest_size = _OCC_DIGEST_SIZES.get(auth.upper(), 0)
+    overhead = sizes.overhead if sizes else _BF_CBC_OVERHEAD + digest_size
+    overhead += 1 + (2 if transport == "tcp" else 0)  # opcode, length prefix
+    proto = "UDPv4" if transport == "udp" else f"TCPv4_{role.name}"
+    items = [
+        "V4",
+        "dev-type tun",
+        f"link-mtu {tun_mtu + overhead}",
+        f"tun-mtu {tun_mtu}",
+        f"proto {proto}",
+        None if key_direction is None or wrapping != "tls-auth" else f"keydir {key_direction}",
+        f"cipher {cipher}" if sizes else None,
+        f"auth {'[null-digest]' if sizes else auth.upper()}",
+        f"keysize {sizes.key_bits if sizes else 128}",
+        "tls-auth" if wrapping == "tls-auth" else None,
+        "key-method 2",
+        f"tls-{role.value}",
+    ]
+    return ",".join(item for item in items if item)
+
+
+def parse_occ(text: str) -> dict[str, str]:
+    """Read the items of an OCC string, name to value ('' where there is none); the first of a repeated one counts."""
+    items: dict[str, str] = {}
+    for item in split_options(text):
+        name, _, value = item.partition(" ")
+        items.setdefault(name, value)
+    return items

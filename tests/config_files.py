@@ -1,4 +1,4 @@
-"""A folder of certificates and keys for configurations to name, and the two configurations that need the fewest words."""
+"""A folder of certificates and keys for configurations to name, and the shortest configurations of each kind."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_an
 
 from twistvpn.config.load import parse
 from twistvpn.crypto.statickey import StaticKey
+from twistvpn.errors import ConfigError
 from twistvpn.pki.authority import Authority
 
 if TYPE_CHECKING:
@@ -74,8 +75,6 @@ class ConfigFiles:
 
     def line(self, text: str, name: str = "test.conf") -> str:
         """The one line that a configuration with a mistake is answered with."""
-        from twistvpn.errors import ConfigError
-
         try:
             self.parse(text, name)
         except ConfigError as error:

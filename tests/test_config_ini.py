@@ -6,6 +6,7 @@ import pytest
 
 from tests.config_files import CLIENT_INI, SERVER_INI, ConfigFiles, make_files
 from twistvpn.config.settings import ClientSettings, ControlWrapping, Listen, Remote, Route, ServerSettings
+from twistvpn.interfaces import Lease
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,9 @@ network6 = fd00:1:2:3::/64
 address = 10.8.0.254
 address6 = fd00:1:2:3::ff
 pool = 10.8.0.10-10.8.0.99
+fixed-address =
+    printer 10.8.0.200 fd00:1:2:3::200
+    "the boss" 10.8.0.7
 push =
     route 192.168.1.0 255.255.255.0
     dhcp-option DNS 10.8.0.254
@@ -120,6 +124,10 @@ status = status.log 10
     assert (read.network, read.network6) == (ip_network("10.8.0.0/24"), ip_network("fd00:1:2:3::/64"))
     assert (read.address, read.address6) == (IPv4Address("10.8.0.254"), IPv6Address("fd00:1:2:3::ff"))
     assert read.pool == (IPv4Address("10.8.0.10"), IPv4Address("10.8.0.99"))
+    assert read.fixed_addresses == {
+        "printer": Lease(IPv4Address("10.8.0.200"), IPv6Address("fd00:1:2:3::200")),
+        "the boss": Lease(IPv4Address("10.8.0.7"), None),
+    }
     assert read.push == ("route 192.168.1.0 255.255.255.0", "dhcp-option DNS 10.8.0.254")
     assert read.routes == (
         Route(ip_network("192.168.7.0/24")),
@@ -195,8 +203,14 @@ def test_listen(files: ConfigFiles, text: str, proto: str, host: str, port: int)
 
 @pytest.mark.parametrize(
     "text",
-    ["ssl:443:privateKey=k.pem", "tcp:1194:interface=127.0.0.1", "systemd:domain=INET:index=0", "unix:/run/x", "haproxy:tcp:1194"],
-)  # fmt: skip
+    [
+        "ssl:443:privateKey=k.pem",
+        "tcp:1194:interface=127.0.0.1",
+        "systemd:domain=INET:index=0",
+        "unix:/run/x",
+        "haproxy:tcp:1194",
+    ],
+)
 def test_listen_takes_any_server_endpoint(files: ConfigFiles, text: str) -> None:
     end = listen(files, text)
     assert (end.proto, end.endpoint) == ("tcp", text)
@@ -256,6 +270,21 @@ def test_a_listen_that_is_none(files: ConfigFiles, text: str, message: str) -> N
         ("address = 10.9.0.1", "server.ini:4: address: 10.9.0.1 is not the address of a host in 10.8.0.0/24"),
         ("address6 = fd00::1", "server.ini:4: address6: needs network6, which is missing"),
         ("network6 = fd00::/48", "server.ini:4: network6: fd00::/48 must be between /64 and /124"),
+        (
+            "fixed-address =\n a 10.8.0.7\n b 10.8.0.7",
+            "server.ini:6: fixed-address: b and a want one address, 10.8.0.7",
+        ),
+        ("fixed-address = a 10.8.0.1", "server.ini:4: fixed-address: a and the server want one address, 10.8.0.1"),
+        ("fixed-address =\n a 10.8.0.7\n a 10.8.0.8", "server.ini:6: fixed-address: a has an address already"),
+        (
+            "fixed-address = a 10.9.0.1",
+            "server.ini:4: fixed-address: 10.9.0.1 is not the address of a host in 10.8.0.0",
+        ),
+        (
+            "fixed-address = a fd00::1",
+            "server.ini:4: fixed-address: fd00::1 has no network of its family left to be in",
+        ),
+        ("fixed-address = a", "server.ini:4: fixed-address: is written NAME ADDRESS [ADDRESS6]"),
         ("push = route 1.2.3.4,evil", "has a comma or a control character"),
         ("push = topology net30", "server.ini:4: push: only topology subnet exists"),
         ("push = " + "x" * 256, "server.ini:4: push: the option is longer than 255 bytes"),

@@ -240,7 +240,7 @@ class RefusalTests(SynchronousTestCase):
 
     def test_a_reserved_port(self) -> None:
         class Reserving(socket.socket):
-            def bind(self, address: Any) -> None:  # noqa: ARG002
+            def bind(self, address: Any) -> None:
                 raise PermissionError(errno.EACCES, "Permission denied")
 
         self.patch(socket, "socket", Reserving)  # type: ignore[no-untyped-call]  # it is trial's

@@ -228,7 +228,7 @@ class MemoryKernelTests(Contract, SynchronousTestCase):
     def open(self, name: str = "tun", offload: Collection[Offload] = ()) -> TunDevice:
         return open_tun(self.reactor, name, offload=offload, calls=self.kernel.calls)
 
-    def host_sends(self, device: TunDevice, *payloads: bytes) -> None:  # noqa: ARG002
+    def host_sends(self, device: TunDevice, *payloads: bytes) -> None:
         self.kernel.to_read += [NO_OFFLOAD + udp_packet(HOST, PEER, payload) for payload in payloads]
 
     def host_receives(self, count: int) -> list[bytes]:

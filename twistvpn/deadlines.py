@@ -42,7 +42,7 @@ class DeadlineQueue:
         self._call: IDelayedCall | None = None
 
     def schedule(self, waiter: Waiter) -> None:
-        """See to it that `waiter` is looked at no later than its deadline.  Call it when that may have moved earlier."""
+        """See to it that `waiter` is looked at by its deadline; call it when that may have moved earlier."""
         self._enter(waiter)
         self._arm()
 

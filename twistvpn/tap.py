@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.application.service import MultiService
 from twisted.logger import Logger
@@ -28,7 +28,7 @@ class Options(usage.Options):
 
     synopsis = "--config FILE"
     longdesc = "Run an OpenVPN server or client, whichever the configuration describes."
-    optParameters = [["config", "c", None, "Configuration: our INI or OpenVPN's own syntax"]]
+    optParameters: ClassVar = [["config", "c", None, "Configuration: our INI or OpenVPN's own syntax"]]
 
     settings: Settings
 

@@ -250,7 +250,8 @@ class ClientConnection:
     def _end(self, why: str, ending: Ending) -> None:
         self._stop_asking()
         self._why, self._ending = why, ending
-        self.peer.close(why)
+        # The server waits for the acknowledgement of what it has just said.
+        self.peer.linger(why)
 
     def say_goodbye(self) -> None:
         """Tell the server that we leave, and end once it has heard."""

@@ -1,0 +1,1 @@
+"""Both configuration syntaxes, read into one frozen `Settings`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,6 +11,7 @@ from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findChec
 from twistvpn.config.assemble import assemble, read_client, read_server
 from twistvpn.config.directive import Directives
 from twistvpn.config.endpoints import ini_listen, ini_remote
+from twistvpn.config.fixed import read_fixed_addresses
 from twistvpn.config.ini_lexer import lex_ini
 from twistvpn.config.networks import (
     Subnet,
@@ -73,7 +75,10 @@ def _server(directives: Directives) -> ServerSettings:
     _check_distinct(directives.every("listen"), [_key(item) for item in listen])
     for item in directives.every("authenticators"):
         _check_authenticator(item)
-    return read_server(directives, listen, _subnet(directives), tuple(ini_route(r) for r in directives.every("route")))
+    subnet = _subnet(directives)
+    routes = tuple(ini_route(item) for item in directives.every("route"))
+    fixed = read_fixed_addresses(directives.every("fixed-address"), subnet)
+    return replace(read_server(directives, listen, subnet, routes), fixed_addresses=fixed)
 
 
 def _key(item: Listen | Remote) -> str:

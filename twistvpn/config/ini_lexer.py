@@ -49,6 +49,7 @@ SECTIONS: dict[str, dict[str, Form]] = {
         "address": Form.WHOLE,
         "address6": Form.WHOLE,
         "pool": Form.WHOLE,
+        "fixed-address": Form.WORD_LINES,
         "push": Form.WHOLE_LINES,
         "client-to-client": Form.FLAG,
         "duplicate-cn": Form.FLAG,

@@ -8,13 +8,16 @@ server (the CRL) stays a path.  Secrets never show in a repr.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TYPE_CHECKING
 
-from twistvpn.interfaces import Lease
-from twistvpn.wire.roles import Role
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+    from twistvpn.interfaces import Lease
+    from twistvpn.wire.roles import Role
 
 
 class ControlWrapping(Enum):

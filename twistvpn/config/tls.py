@@ -8,7 +8,9 @@ from OpenSSL import SSL
 
 from twistvpn.config.material import check_pair, read_certificates, read_crl, read_pkcs12, read_private_key
 from twistvpn.config.settings import Material, TlsSettings
-from twistvpn.config.values import choice, text_of
+from twistvpn.config.values import choice
+from twistvpn.crypto.groups import set_groups
+from twistvpn.errors import ConfigError
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
@@ -186,4 +188,11 @@ def _ciphersuites(directives: Directives) -> str | None:
 
 
 def _groups(directives: Directives) -> str | None:
-    return text_of(directives, "tls-groups")
+    directive = directives.last("tls-groups")
+    if directive is None:
+        return None
+    try:
+        set_groups(SSL.Context(SSL.TLS_METHOD), directive.args[0])
+    except ConfigError as error:
+        raise directive.error(error.message) from None
+    return directive.args[0]

@@ -220,8 +220,10 @@ class ControlSession:
         out: list[bytes] = []
         for negotiation in self._keys.values():
             reliable = negotiation.reliable
-            for message in reliable.due(now):
-                out.append(self._wrap(negotiation.key_id, message, reliable.take_acks(ACKS_WITH_MESSAGE), now))
+            out += [
+                self._wrap(negotiation.key_id, message, reliable.take_acks(ACKS_WITH_MESSAGE), now)
+                for message in reliable.due(now)
+            ]
             while reliable.owes_acks:
                 out.append(self._wrap(negotiation.key_id, None, reliable.take_acks(MAX_ACKS), now))
         return out

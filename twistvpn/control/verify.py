@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSS
 from zope.interface import implementer
 
 from twistvpn.config.settings import Material
+from twistvpn.crypto.groups import set_groups
 from twistvpn.errors import ConfigError
 from twistvpn.wire.roles import Role
 
@@ -149,6 +150,8 @@ class TlsContexts:
             _configure("tls-cipher", lambda: context.set_cipher_list(str(settings.cipher_list).encode()))
         if settings.ciphersuites is not None:
             _configure("tls-ciphersuites", lambda: context.set_tls13_ciphersuites(str(settings.ciphersuites).encode()))
+        if settings.groups is not None:
+            set_groups(context, settings.groups)
         self._load_identity(context)
         self._load_trust(context)
         context.set_verify(self._verify_mode(), self._verify)

@@ -66,7 +66,7 @@ class PlainWrapping:
 
     overhead = 0
 
-    def wrap(self, packet: ControlPacket, now: float) -> bytes:  # noqa: ARG002  - the interface's
+    def wrap(self, packet: ControlPacket, now: float) -> bytes:
         """See `Wrapping`."""
         return encode_header(packet) + encode_body(packet)
 

@@ -120,14 +120,14 @@ class StreamLink(Protocol):
         self._clear_queue()
         self._receiver.link_lost(self, reason)
 
-    def send_control(self, datagram: Buffer, address: Address) -> None:  # noqa: ARG002  a stream has one peer
+    def send_control(self, datagram: Buffer, address: Address) -> None:
         """Send one control packet, ahead of queued data."""
         if self._closed or self.transport is None:
             self.drops["closed"] += 1
         else:
             self.transport.write(frame_one(datagram))
 
-    def send_runs(self, runs: Sequence[Run], address: Address) -> None:  # noqa: ARG002  a stream has one peer
+    def send_runs(self, runs: Sequence[Run], address: Address) -> None:
         """Send data packets; while the transport is full they queue up to the bound and are dropped beyond."""
         if self._closed or self.transport is None:
             self.drops["closed"] += sum(map(_count, runs))
@@ -210,7 +210,7 @@ class StreamLinkFactory(Factory):
         self.queue_limit = queue_limit
         self.idle = idle
 
-    def buildProtocol(self, addr: IAddress | None) -> StreamLink:  # noqa: ARG002  the transport tells its peer
+    def buildProtocol(self, addr: IAddress | None) -> StreamLink:
         """Return the link for a new connection."""
         link = StreamLink(
             self.receiver, self.clock, max_frame=self.max_frame, queue_limit=self.queue_limit, idle=self.idle

@@ -215,7 +215,7 @@ class ServerConnection:
         if isinstance(message, PushRequest):
             self._push_request()
         elif isinstance(message, Exit):
-            self.peer.close("the client has said goodbye")
+            self.peer.linger("the client has said goodbye")
         else:
             self.log.debug("{client}: control message {kind} ignored", client=self, kind=type(message).__name__)
 

@@ -230,7 +230,7 @@ class NetworkConfigurator:
             for described, remove in entries:
                 try:
                     remove(netlink)
-                except NetlinkError as error:  # noqa: PERF203  each stands alone
+                except NetlinkError as error:
                     if error.code not in VANISHED:
                         self._log.warn("cannot remove the {what}: {why}", what=described, why=_why(error))
 

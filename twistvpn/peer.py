@@ -16,6 +16,7 @@ from twistvpn.data.channel import OCC_EXIT, Channel, DataKey
 from twistvpn.data.inet import IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
 from twistvpn.data.mss import DEFAULT_MSSFIX, link_overhead, max_mss
 from twistvpn.errors import WireError
+from twistvpn.wire.options import occ_string
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -318,3 +319,17 @@ def build_peer(
     peer = Peer(role, link, address, session, channel, settings, handler, deadlines, clock)
     channel.on_occ = peer.occ_received
     return peer
+
+
+def local_occ_string(settings: Settings, link: ILink) -> str:
+    """What we tell the peer of our options for comparison; differences make stock peers warn."""
+    control, data = settings.control, settings.data
+    return occ_string(
+        settings.role,
+        "tcp" if link.is_stream else "udp",
+        cipher=data.ciphers_fallback or data.ciphers[0],
+        auth=control.auth,
+        tun_mtu=settings.device.mtu,
+        wrapping=control.wrapping.value,
+        key_direction=control.key_direction,
+    )

@@ -1,7 +1,7 @@
 """The one place that wires a configuration to the operating system.
 
-`make_service` is what `twistd vpn` runs; applications call it too, or use `VpnServerService` and `VpnClientService`
-with parts of their own.
+`make_service` is what `twistd vpn` runs.  Applications call `make_server_service` or `make_client_service`, or give
+`VpnServerService` and `VpnClientService` parts of their own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from twisted.cred.strcred import StrcredException, makeChecker
 from twistvpn.client.service import VpnClientService
 from twistvpn.errors import ConfigError
 from twistvpn.server.auth import CertificateAuthenticator, CredAuthenticator
+from twistvpn.server.factory import VpnFactory
 from twistvpn.server.service import VpnServerService
 from twistvpn.tun.device import ALL_OFFLOADS, open_tun
 from twistvpn.tun.netlink import NetworkConfigurator
@@ -27,26 +28,43 @@ if TYPE_CHECKING:
 
 
 def make_service(
+    reactor: Any, settings: Settings, on_fatal: Callable[[str], None], *, open_device: Callable[[], ITun] | None = None
+) -> VpnServerService | VpnClientService:
+    """The service that `settings` describe, by `make_server_service` or `make_client_service`."""
+    if settings.client is not None:
+        return make_client_service(reactor, settings, on_fatal, open_device=open_device)
+    return make_server_service(reactor, settings, on_fatal, open_device=open_device)
+
+
+def make_server_service(
     reactor: Any,
     settings: Settings,
     on_fatal: Callable[[str], None],
     *,
     open_device: Callable[[], ITun] | None = None,
     authenticator: IAuthenticator | None = None,
-) -> VpnServerService | VpnClientService:
-    """The service that `settings` describe, server or client.
+    factory_class: type[VpnFactory] = VpnFactory,
+) -> VpnServerService:
+    """The server that `settings` describe.
 
     `on_fatal` is called with one line when it cannot go on.  `open_device` puts another device in the place of the
-    host's tun; the host's addresses and routes are then left alone.  `authenticator` replaces the configured one.
-    Raises `ConfigError` where the settings cannot work together.
+    host's tun (`tun.null.NullTun` for none); the host's addresses and routes are then left alone.  `authenticator`
+    replaces the configured one.  `factory_class`, a subclass with a `protocol` of its own, says what becomes of the
+    clients' packets.  Raises `ConfigError` where the settings cannot work together.
     """
+    assert settings.server is not None
     configurator = NetworkConfigurator() if open_device is None else None
     opener = open_device or _tun_opener(reactor, settings)
-    if settings.client is not None:
-        return VpnClientService(reactor, settings, opener, configurator, on_fatal)
-    assert settings.server is not None
     chosen = authenticator or make_authenticator(settings.server)
-    return VpnServerService(reactor, settings, opener, configurator, chosen, on_fatal)
+    return VpnServerService(reactor, settings, opener, configurator, chosen, on_fatal, factory_class=factory_class)
+
+
+def make_client_service(
+    reactor: Any, settings: Settings, on_fatal: Callable[[str], None], *, open_device: Callable[[], ITun] | None = None
+) -> VpnClientService:
+    """The client that `settings` describe; `on_fatal`, `open_device` and errors as in `make_server_service`."""
+    configurator = NetworkConfigurator() if open_device is None else None
+    return VpnClientService(reactor, settings, open_device or _tun_opener(reactor, settings), configurator, on_fatal)
 
 
 def _tun_opener(reactor: Any, settings: Settings) -> Callable[[], ITun]:

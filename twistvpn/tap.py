@@ -39,7 +39,8 @@ class Options(usage.Options):
         try:
             self.settings = load(self["config"])
         except ConfigError as error:
-            raise usage.UsageError(str(error)) from error
+            # Not a UsageError: the one line that matters would stand below a page of help.
+            raise SystemExit(f"twistvpn: {error}") from error
 
 
 class _Failure:
@@ -65,10 +66,18 @@ def _exit_unsuccessfully() -> None:
 class VpnProcessService(MultiService):
     """The VPN service as twistd runs it: a refusal at start is one line and exit status 1, not a traceback."""
 
-    def __init__(self, service: VpnServerService | VpnClientService, settings: Settings, *, daemon: bool) -> None:
+    def __init__(
+        self,
+        service: VpnServerService | VpnClientService,
+        settings: Settings,
+        *,
+        daemon: bool = False,
+        logs_to_terminal: bool = False,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._settings = settings
         self._daemon = daemon
+        self._logs_to_terminal = logs_to_terminal
         service.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def privilegedStartService(self) -> None:
@@ -90,9 +99,13 @@ class VpnProcessService(MultiService):
     def _refuse(self, error: Exception) -> None:
         _log.critical("twistvpn: {error}", error=error)
         if self._daemon:
-            # twistd hands an Exception on to the process that waits for the daemon to come up.
-            raise error
-        raise SystemExit(f"twistvpn: {error}") from None
+            # twistd hands an Exception on to the process that waits for the daemon to come up; the log needs no
+            # traceback of it.
+            sys.tracebacklimit = 0
+            raise error from None
+        if sys.__stderr__ is not None and not self._logs_to_terminal:
+            sys.__stderr__.write(f"twistvpn: {error}\n")
+        raise SystemExit(1) from None
 
 
 def makeService(options: Options) -> VpnProcessService:
@@ -102,6 +115,8 @@ def makeService(options: Options) -> VpnProcessService:
     try:
         service = make_service(reactor, options.settings, _Failure(reactor))
     except ConfigError as error:
-        raise usage.UsageError(str(error)) from error
-    daemon = options.parent is not None and not options.parent["nodaemon"]
-    return VpnProcessService(service, options.settings, daemon=daemon)
+        raise SystemExit(f"twistvpn: {error}") from error
+    twistd = options.parent or {"nodaemon": True, "logfile": None, "syslog": False}
+    daemon = not twistd["nodaemon"]
+    logs_to_terminal = not daemon and twistd["logfile"] in {None, "-"} and not twistd["syslog"]
+    return VpnProcessService(service, options.settings, daemon=daemon, logs_to_terminal=logs_to_terminal)

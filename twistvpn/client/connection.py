@@ -55,6 +55,8 @@ class Ending(Enum):
 
     RETRY = auto()
     """Try again, this server or the next."""
+    NEXT = auto()
+    """Try the next server: this one has sent us there."""
     FATAL = auto()
     """Trying again would end the same way."""
 
@@ -85,7 +87,9 @@ class ClientConnection:
         self.unknown_sources = 0
         """Datagrams from elsewhere than the server, dropped."""
         self._owner = owner
+        assert settings.client is not None
         self._settings = settings
+        self._client = settings.client
         self._clock = clock
         self._ending = Ending.RETRY
         self._why: str | None = None
@@ -187,7 +191,7 @@ class ClientConnection:
         elif isinstance(message, AuthPending):
             self._give_up_at = self._clock.seconds() + (message.timeout or self._settings.control.hand_window)
         elif isinstance(message, Restart):
-            self._end("the server asks for a restart", Ending.RETRY)
+            self._end("the server asks for a restart", Ending.NEXT if message.params.startswith("[N") else Ending.RETRY)
         elif isinstance(message, Halt):
             self._end(f"the server sends us away: {message.reason or 'HALT'}", Ending.FATAL)
         elif isinstance(message, Exit):
@@ -197,7 +201,8 @@ class ClientConnection:
 
     def _auth_failed(self, message: AuthFailed) -> None:
         why = message.reason or "the server gives no reason"
-        ending = Ending.FATAL if message.temporary is None else Ending.RETRY
+        may_retry = message.temporary is not None or self._client.auth_retry != "none"
+        ending = Ending.RETRY if may_retry else Ending.FATAL
         self._end(f"the server refuses us (AUTH_FAILED): {why}", ending)
 
     def _push_reply(self, reply: PushReply) -> None:
@@ -263,5 +268,7 @@ class ClientConnection:
         if "cc-exit" in self.pushed.protocol_flags:
             self.peer.send_message(encode_message(Exit()))
         else:
-            self.peer.say_goodbye()
+            # Nothing acknowledges an OCC message: `explicit-exit-notify` says how often it is worth a try.
+            for _ in range(max(1, self._client.explicit_exit_notify)):
+                self.peer.say_goodbye()
         self.peer.linger(self._why)

@@ -87,9 +87,8 @@ class ClientNetwork:
             self._try_route(IPv4Network(pushed.peer_address), None, self._ifname)
 
     def _redirect(self, pushed: PushedOptions, server: str) -> None:
-        flags = pushed.redirect_gateway
-        client = self._settings.client
-        if flags is None or (client is not None and client.route_nopull):
+        flags = self._redirect_flags(pushed)
+        if flags is None:
             return
         if "local" not in flags:
             self._keep_server_outside(server)
@@ -99,6 +98,16 @@ class ClientNetwork:
         if "ipv6" in flags:
             for network in _EVERYWHERE6:
                 self._try_route(ip_network(network), None, self._ifname)
+
+    def _redirect_flags(self, pushed: PushedOptions) -> frozenset[str] | None:
+        """The flags of `redirect-gateway`, our own and the pushed ones; None where neither end wants it."""
+        client = self._settings.client
+        assert client is not None
+        own = client.redirect_gateway
+        theirs = None if client.route_nopull else pushed.redirect_gateway
+        if own is None and theirs is None:
+            return None
+        return frozenset(own or ()) | (theirs or frozenset())
 
     def _keep_server_outside(self, server: str) -> None:
         """The tunnel's own packets must not go into the tunnel."""

@@ -22,10 +22,10 @@ from twistvpn.data.kernel import coalesce
 from twistvpn.deadlines import DeadlineQueue
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import IFrameReceiver
-from twistvpn.peer import build_peer
+from twistvpn.peer import build_peer, local_occ_string
 from twistvpn.version import __version__
 from twistvpn.wire.keymethod import KeyMethod2, KeySource
-from twistvpn.wire.options import IvProto, format_peer_info, occ_string
+from twistvpn.wire.options import IvProto, format_peer_info
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
@@ -260,12 +260,8 @@ class VpnClientService(Service):
     def _offer(self) -> KeyMethod2:
         data, device = self.settings.data, self.settings.device
         username, password = self._client.credentials or ("", "")
-        options = occ_string(
-            Role.CLIENT,
-            "tcp" if self._link is not None and self._link.is_stream else "udp",
-            cipher=data.ciphers_fallback or data.ciphers[0],
-            tun_mtu=device.mtu,
-        )
+        assert self._link is not None
+        options = local_occ_string(self.settings, self._link)
         peer_info = {
             "IV_VER": __version__,
             "IV_PLAT": "linux",
@@ -320,6 +316,8 @@ class VpnClientService(Service):
         elif ending is Ending.FATAL:
             self._fail(reason)
         else:
+            if ending is Ending.NEXT:
+                self._remotes.advance()
             self._retry_later(reason)
 
     def _retry_later(self, reason: str) -> None:

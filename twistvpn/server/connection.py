@@ -238,8 +238,8 @@ class ServerConnection:
         for reply in split_push([*self._host.options_for(self), *agreement.pushed]):
             peer.send_message(encode_message(reply))
 
-    def disconnect(self, reason: str) -> None:
-        """Send the client away and let it come back: the server stops, or its place is wanted."""
+    def disconnect(self, reason: str, params: str = "") -> None:
+        """Send the client away and let it come back; `params` "[N]" sends it to its next remote."""
         if self.stage in {Stage.ADMITTED, Stage.CONNECTED}:
-            self.peer.send_message(encode_message(Restart()))
+            self.peer.send_message(encode_message(Restart(params)))
         self.peer.linger(reason)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -26,12 +27,11 @@ from twistvpn.data.routes import RouteTable
 from twistvpn.deadlines import DeadlineQueue
 from twistvpn.interfaces import Frame, IFrameReceiver, Lease
 from twistvpn.link.udp import readable
-from twistvpn.peer import Peer, build_peer
+from twistvpn.peer import Peer, build_peer, local_occ_string
 from twistvpn.server.connection import ServerConnection
 from twistvpn.server.demux import NO_PEER_ID, Demux
 from twistvpn.server.offers import network_options
 from twistvpn.wire.keymethod import KeyMethod2, KeySource
-from twistvpn.wire.options import occ_string
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from twistvpn.config.settings import Settings
     from twistvpn.crypto.wrapping import ControlKey
     from twistvpn.interfaces import Address, Buffer, Credentials, IAuthenticator, ILink, IPool, ITun
+
+
+_NEXT_REMOTE = 2
+"""`explicit-exit-notify` of a server that wants its clients to go on to their next remote."""
 
 
 @implementer(IAddress)
@@ -144,7 +148,8 @@ class VpnFactory(Factory):
         self._key = key
         self._pool = pool
         self._authenticator = authenticator
-        self._own = own_addresses
+        self.own_addresses = own_addresses
+        """The IPv4 and the IPv6 address of the server inside the tunnel."""
         self._offloads = sum(tun.offloads)
         self._clock = clock
         self._contexts = TlsContexts(settings.tls, Role.SERVER)
@@ -156,6 +161,11 @@ class VpnFactory(Factory):
         self._by_identity: dict[str, ServerConnection] = {}
         self._free_ids: list[int] = []
         self._new_ids = count()
+
+    @property
+    def clients(self) -> list[ClientProtocol]:
+        """The protocols of all clients that are connected, the earliest first."""
+        return list(self._protocols.values())
 
     # Strangers (`demux.PeerOpener`)
 
@@ -178,7 +188,7 @@ class VpnFactory(Factory):
             settings=self.settings,
             wrapping=self._key.new_wrapping(first_packet_id),
             tls=self._tls,
-            offer=self._offer,
+            offer=partial(self._offer, link),
             handler=connection,
             deadlines=self.deadlines,
             clock=self._clock,
@@ -189,9 +199,8 @@ class VpnFactory(Factory):
         self.log.info("{client}: a new session begins", client=connection)
         return peer
 
-    def _offer(self) -> KeyMethod2:
-        options = occ_string(Role.SERVER, "udp", tun_mtu=self.settings.device.mtu)
-        return KeyMethod2(KeySource.generate_server(), options, "", "", "")
+    def _offer(self, link: ILink) -> KeyMethod2:
+        return KeyMethod2(KeySource.generate_server(), local_occ_string(self.settings, link))
 
     # Clients come (`connection.ConnectionHost`)
 
@@ -218,7 +227,9 @@ class VpnFactory(Factory):
     def options_for(self, connection: ServerConnection) -> list[str]:
         """What the client is pushed about the network."""
         assert connection.lease is not None
-        return network_options(self._server, self.settings.device, connection.lease, *self._own, connection.peer_info)
+        return network_options(
+            self._server, self.settings.device, connection.lease, *self.own_addresses, connection.peer_info
+        )
 
     def connected(self, connection: ServerConnection) -> None:
         """Route to a client and make its protocol."""
@@ -295,8 +306,9 @@ class VpnFactory(Factory):
 
     def disconnect_all(self, reason: str) -> None:
         """Send everybody away; they may come back."""
+        params = "[N]" if self._server.explicit_exit_notify == _NEXT_REMOTE else ""
         for connection in list(self.connections.values()):
-            connection.disconnect(reason)
+            connection.disconnect(reason, params)
 
     def stop(self) -> None:
         """Close every session without another word."""

@@ -48,7 +48,7 @@ class VpnServerService(Service):
 
     `open_tun` makes the device; `configurator` sets its addresses and routes on the host, None leaves the host
     alone, for applications that take packets themselves.  `on_fatal` is told why the server cannot go on.
-    `factory` is there once the service has opened its device.
+    `factory`, made by `factory_class`, is there once the service has opened its device.
     """
 
     log = Logger()
@@ -61,11 +61,13 @@ class VpnServerService(Service):
         configurator: NetworkConfigurator | None,
         authenticator: IAuthenticator,
         on_fatal: Callable[[str], None],
+        *,
+        factory_class: type[VpnFactory] = VpnFactory,
     ) -> None:
         assert settings.server is not None
         self.settings = settings
         self.factory: VpnFactory | None = None
-        self.factory_class: type[VpnFactory] = VpnFactory
+        self.factory_class = factory_class
         self._server = settings.server
         self._reactor = reactor
         self._open_tun = open_tun

@@ -18,10 +18,14 @@ VALUES = {"errors", "interfaces", "version"}
 CORE = {*VALUES, "config.settings", "crypto", "wire"}
 BELOW_PEER = {*CORE, "control", "data", "deadlines"}
 EDGES = {"link", "runs", "tun"}
+HOUSEKEEPING = {"status_file", "verbosity"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
+    "verbosity": set(),
+    "privileges": {"errors"},
+    "status_file": set(),
     "deadlines": set(),
     "interfaces": {"errors"},
     "wire": VALUES,
@@ -30,15 +34,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pki": {*VALUES, "crypto", "wire"},
     "control": CORE,
     "data": CORE,
-    "link": {*VALUES, "wire.framing"},
-    "tun": {*VALUES, "wire.framing"},
+    "link": {*VALUES, "verbosity", "wire.framing"},
+    "tun": {*VALUES, "verbosity", "wire.framing"},
     "runs": {*VALUES, "wire"},
     "peer": BELOW_PEER,
-    "server": {*BELOW_PEER, *EDGES, "peer"},
-    "client": {*BELOW_PEER, *EDGES, "peer"},
-    "testing": {*BELOW_PEER, *EDGES, "peer", "client", "server"},
+    "server": {*BELOW_PEER, *EDGES, *HOUSEKEEPING, "peer"},
+    "client": {*BELOW_PEER, *EDGES, *HOUSEKEEPING, "peer"},
+    "memory": VALUES,
+    "testing": {*BELOW_PEER, *EDGES, "peer", "client", "server", "config", "memory", "pki", "service"},
     "service": {*BELOW_PEER, *EDGES, "peer", "client", "server", "config"},
-    "tap": {*VALUES, "config", "service"},
+    "tap": {*VALUES, *HOUSEKEEPING, "client", "config", "privileges", "server", "service"},
     "cli": {*VALUES, "config", "pki", "service"},
 }
 """What each part may import of this package beside itself.  A new part has to be given its place here."""

@@ -40,6 +40,7 @@ class DeadlineQueue:
         self._scheduled: dict[Waiter, float] = {}
         self._order = count()
         self._call: IDelayedCall | None = None
+        self._not_before = 0.0
 
     def schedule(self, waiter: Waiter) -> None:
         """See to it that `waiter` is looked at by its deadline; call it when that may have moved earlier."""
@@ -58,11 +59,11 @@ class DeadlineQueue:
             self._call.cancel()
         self._call = None
 
-    def _enter(self, waiter: Waiter, not_before: float = 0.0) -> None:
+    def _enter(self, waiter: Waiter) -> None:
         when = waiter.deadline()
         if when is None:
             return
-        when = max(when, not_before)
+        when = max(when, self._not_before)
         known = self._scheduled.get(waiter)
         if known is not None and known <= when:
             return
@@ -83,6 +84,8 @@ class DeadlineQueue:
     def _expire(self) -> None:
         self._call = None
         now = self._clock.seconds()
+        # Ticks schedule too: what stays due must not keep this turn from ending.
+        self._not_before = now + _SHORTEST_WAIT
         while self._heap and self._heap[0][0] <= now:
             when, _, waiter = heapq.heappop(self._heap)
             if self._scheduled.get(waiter) != when:
@@ -91,5 +94,6 @@ class DeadlineQueue:
             due = waiter.deadline()
             if due is not None and due <= now:
                 waiter.tick(now)
-            self._enter(waiter, now + _SHORTEST_WAIT)
+            self._enter(waiter)
+        self._not_before = 0.0
         self._arm()

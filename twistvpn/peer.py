@@ -14,7 +14,7 @@ from twistvpn.control.session import ControlSession, KeyDerivation, SessionFaile
 from twistvpn.crypto.derive import split_keys
 from twistvpn.data.channel import OCC_EXIT, Channel, DataKey
 from twistvpn.data.inet import IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
-from twistvpn.data.mss import DEFAULT_MSSFIX, link_overhead, max_mss
+from twistvpn.data.mss import DEFAULT_MSSFIX, link_overhead, max_mss, path_mtu
 from twistvpn.errors import WireError
 from twistvpn.wire.options import occ_string
 
@@ -111,7 +111,8 @@ class Peer:
         self.address = address
         self.session = session
         self.channel = channel
-        self.keepalive = Keepalive(0.0, 0.0)
+        # Until it is known what it shall be, a hand-window's silence is the end.
+        self.keepalive = Keepalive(0.0, settings.control.hand_window)
         self.drops: Counter[str] = Counter()
         self._role = role
         self._settings = settings
@@ -158,7 +159,7 @@ class Peer:
             if self._state is PeerState.OPEN:
                 self._handler.session_event(self, event)
             if isinstance(event, SessionFailed):
-                self.linger("session failed")
+                self._session_failed(event)
         if self._state is PeerState.CLOSED:
             return
         for datagram in self.session.datagrams_to_send(self._clock.seconds()):
@@ -167,6 +168,13 @@ class Peer:
             self.close(self._why)
         else:
             self._deadlines.schedule(self)
+
+    def _session_failed(self, event: SessionFailed) -> None:
+        if isinstance(event.error, TimeoutError):
+            self.close("session failed")
+        else:
+            # TLS has left an alert that tells the peer why.
+            self.linger("session failed")
 
     # Data in and out
 
@@ -219,6 +227,16 @@ class Peer:
         self._renegotiate_at = now + reneg if reneg else None
         self._deadlines.schedule(self)
 
+    def path_mtu(self, tun_mtu: int) -> int | None:
+        """The largest IP packet, in bytes, that reaches the peer whole; None where `tun_mtu` is no more than that."""
+        if self.link.is_stream:
+            return None
+        return path_mtu(self.channel.overhead(self._clock.seconds()) + self._link_overhead(), tun_mtu)
+
+    def _link_overhead(self) -> int:
+        is_ipv6 = ":" in self.address[0] and not self.address[0].startswith("::ffff:")
+        return link_overhead(IPV6_HEADER_SIZE if is_ipv6 else IPV4_HEADER_SIZE, is_stream=self.link.is_stream)
+
     def _max_mss(self, now: float) -> int:
         data = self._settings.data
         outer, mode = (DEFAULT_MSSFIX, "mtu") if data.mssfix is None else (data.mssfix, data.mssfix_mode)
@@ -228,8 +246,7 @@ class Peer:
             return max_mss(outer, 0)
         overhead = self.channel.overhead(now)
         if mode == "mtu":
-            is_ipv6 = ":" in self.address[0] and not self.address[0].startswith("::ffff:")
-            overhead += link_overhead(IPV6_HEADER_SIZE if is_ipv6 else IPV4_HEADER_SIZE, is_stream=self.link.is_stream)
+            overhead += self._link_overhead()
         return max_mss(outer, overhead)
 
     def rekeyed(self, key_id: int) -> None:
@@ -244,9 +261,11 @@ class Peer:
         """See `deadlines.Waiter`."""
         if self._state is PeerState.CLOSED:
             return None
-        times = [self.session.deadline(), self._renegotiate_at]
+        times = [self.session.deadline()]
         if self._state is PeerState.LINGERING:
             times.append(self._linger_until)
+            return min(when for when in times if when is not None)
+        times.append(self._renegotiate_at)
         if self.keepalive.ping:
             times.append(self._last_sent() + self.keepalive.ping)
         if self.keepalive.ping_restart:
@@ -255,22 +274,25 @@ class Peer:
 
     def tick(self, now: float) -> None:
         """See `deadlines.Waiter`."""
-        if self._state is PeerState.LINGERING and now >= self._linger_until:
+        if self._state is PeerState.OPEN:
+            self._keep_alive(now)
+        elif self._state is PeerState.LINGERING and now >= self._linger_until:
             self.close(self._why)
+        if self._state is not PeerState.CLOSED:
+            self.session.tick(now)
+            self.pump()
+
+    def _keep_alive(self, now: float) -> None:
+        silence = now - self._last_heard()
+        if self.keepalive.ping_restart and silence >= self.keepalive.ping_restart:
+            self.close(f"nothing heard for {silence:.0f} s (ping-restart)")
             return
-        if self._state is PeerState.OPEN and self.keepalive.ping_restart:
-            silence = now - self._last_heard()
-            if silence >= self.keepalive.ping_restart:
-                self.close(f"nothing heard for {silence:.0f} s (ping-restart)")
-                return
         if self.keepalive.ping and now >= self._last_sent() + self.keepalive.ping:
             self._pinged = now
             self.link.send_runs(self.channel.seal_ping(now), self.address)
         if self.channel.must_renegotiate or (self._renegotiate_at is not None and now >= self._renegotiate_at):
             self._renegotiate_at = None
             self.session.renegotiate(now)
-        self.session.tick(now)
-        self.pump()
 
     def _last_heard(self) -> float:
         return max(self._heard, self.channel.last_received or 0.0)

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.cred.strcred import StrcredException, makeChecker
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from twistvpn.config.settings import ServerSettings, Settings
-    from twistvpn.interfaces import IAuthenticator, ITun
+    from twistvpn.interfaces import IAuthenticator, IPool, ITun
 
 
 def make_service(
@@ -44,19 +43,22 @@ def make_server_service(
     open_device: Callable[[], ITun] | None = None,
     authenticator: IAuthenticator | None = None,
     factory_class: type[VpnFactory] = VpnFactory,
+    pool: IPool | None = None,
 ) -> VpnServerService:
     """The server that `settings` describe.
 
     `on_fatal` is called with one line when it cannot go on.  `open_device` puts another device in the place of the
     host's tun (`tun.null.NullTun` for none); the host's addresses and routes are then left alone.  `authenticator`
-    replaces the configured one.  `factory_class`, a subclass with a `protocol` of its own, says what becomes of the
-    clients' packets.  Raises `ConfigError` where the settings cannot work together.
+    and `pool` replace the configured ones.  `factory_class`, a subclass with a `protocol` of its own, says what becomes
+    of the clients' packets.  Raises `ConfigError` where the settings cannot work together.
     """
     assert settings.server is not None
     configurator = NetworkConfigurator() if open_device is None else None
-    opener = open_device or _tun_opener(reactor, settings)
+    opener = open_device or _tun_opener(reactor, settings, on_fatal)
     chosen = authenticator or make_authenticator(settings.server)
-    return VpnServerService(reactor, settings, opener, configurator, chosen, on_fatal, factory_class=factory_class)
+    return VpnServerService(
+        reactor, settings, opener, configurator, chosen, on_fatal, factory_class=factory_class, pool=pool
+    )
 
 
 def make_client_service(
@@ -64,12 +66,20 @@ def make_client_service(
 ) -> VpnClientService:
     """The client that `settings` describe; `on_fatal`, `open_device` and errors as in `make_server_service`."""
     configurator = NetworkConfigurator() if open_device is None else None
-    return VpnClientService(reactor, settings, open_device or _tun_opener(reactor, settings), configurator, on_fatal)
+    return VpnClientService(
+        reactor, settings, open_device or _tun_opener(reactor, settings, on_fatal), configurator, on_fatal
+    )
 
 
-def _tun_opener(reactor: Any, settings: Settings) -> Callable[[], ITun]:
+def _tun_opener(reactor: Any, settings: Settings, on_fatal: Callable[[str], None]) -> Callable[[], ITun]:
     device = settings.device
-    return partial(open_tun, reactor, device.dev, mtu=device.mtu, offload=ALL_OFFLOADS if device.offload else ())
+
+    def open_device() -> ITun:
+        tun = open_tun(reactor, device.dev, mtu=device.mtu, offload=ALL_OFFLOADS if device.offload else ())
+        tun.on_lost = lambda _: on_fatal(f"the interface {tun.name} is gone: somebody has removed it")
+        return tun
+
+    return open_device
 
 
 def make_authenticator(server: ServerSettings) -> IAuthenticator:

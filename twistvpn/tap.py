@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.application.service import MultiService
@@ -13,14 +15,20 @@ from twisted.python import usage
 
 from twistvpn.config.load import load
 from twistvpn.errors import ConfigError, EnvironmentRefusal
+from twistvpn.privileges import CAP_NET_ADMIN, become, find_identity, has_capability
 from twistvpn.service import make_service
+from twistvpn.status_file import hand_over_status_file
+from twistvpn.verbosity import log_observer, set_verb
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twistvpn.client.service import VpnClientService
     from twistvpn.config.settings import Settings
+    from twistvpn.privileges import Identity
     from twistvpn.server.service import VpnServerService
 
-_log = Logger()
+_log = Logger(observer=log_observer)
 
 
 class Options(usage.Options):
@@ -64,26 +72,37 @@ def _exit_unsuccessfully() -> None:
 
 
 class VpnProcessService(MultiService):
-    """The VPN service as twistd runs it: a refusal at start is one line and exit status 1, not a traceback."""
+    """The VPN service as twistd runs it.
+
+    A refusal at start is one line and exit status 1, not a traceback.  Once all is open that needs root, the process
+    goes on as `identity`, if there is one.  SIGHUP is the service's `reload`, SIGUSR2 its `log_status`; SIGUSR1 is
+    `reload` too unless twistd has it for the rotation of its log file.
+    """
 
     def __init__(
         self,
         service: VpnServerService | VpnClientService,
         settings: Settings,
+        reactor: Any,
+        identity: Identity | None = None,
         *,
         daemon: bool = False,
         logs_to_terminal: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._service = service
         self._settings = settings
+        self._reactor = reactor
+        self._identity = identity
         self._daemon = daemon
         self._logs_to_terminal = logs_to_terminal
         service.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def privilegedStartService(self) -> None:
-        """Open device and ports."""
+        """Open device and ports, then become the user of the configuration."""
         try:
             super().privilegedStartService()  # type: ignore[no-untyped-call]
+            self._shed_privileges()
         except (ConfigError, EnvironmentRefusal) as error:
             self._refuse(error)
 
@@ -93,8 +112,51 @@ class VpnProcessService(MultiService):
             _log.info("{note}", note=note)
         try:
             super().startService()  # type: ignore[no-untyped-call]
+            # `twist` has no privileged start: there the device and the ports are open only now.
+            self._shed_privileges()
         except (ConfigError, EnvironmentRefusal) as error:
             self._refuse(error)
+        if not has_capability(CAP_NET_ADMIN):
+            _log.warn(
+                "this process has no CAP_NET_ADMIN: routes can be neither set nor taken back; "
+                "in the place of twistd's --uid write user and group into the configuration, which keeps it"
+            )
+        self._take_signals()
+
+    def _shed_privileges(self) -> None:
+        identity, self._identity = self._identity, None
+        if identity is None:
+            return
+        status, crl = self._settings.status, self._settings.tls.crl
+        try:
+            if status is not None:
+                hand_over_status_file(status, -1 if identity.uid is None else identity.uid, identity.gid)
+        except OSError as error:
+            raise EnvironmentRefusal(f"cannot write the status file {status}: {error.strerror}") from error
+        become(identity)
+        _log.info("going on as {who}", who=identity.described)
+        try:
+            if isinstance(crl, str):
+                os.close(os.open(crl, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            message = (
+                f"crl-verify: {identity.described} cannot read {crl} ({error.strerror}), which may change any time"
+            )
+            raise EnvironmentRefusal(message) from error
+
+    def _take_signals(self) -> None:
+        wanted: dict[signal.Signals, Callable[[], None]] = {
+            signal.SIGHUP: self._service.reload,
+            signal.SIGUSR1: self._service.reload,
+            signal.SIGUSR2: self._service.log_status,
+        }
+        for number, act in wanted.items():
+            # What is ignored (nohup) or taken (twistd's log rotation) stays as it is.
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, partial(self._signalled, act))
+
+    def _signalled(self, act: Callable[[], None], _number: int, _frame: object) -> None:
+        self._reactor.callFromThread(act)
 
     def _refuse(self, error: Exception) -> None:
         _log.critical("twistvpn: {error}", error=error)
@@ -112,11 +174,14 @@ def makeService(options: Options) -> VpnProcessService:
     """Make the service (`twisted.application.service.IServiceMaker`)."""
     from twisted.internet import reactor
 
+    settings = options.settings
+    set_verb(settings.verb)
     try:
-        service = make_service(reactor, options.settings, _Failure(reactor))
+        identity = find_identity(settings.user, settings.group, settings.file)
+        service = make_service(reactor, settings, _Failure(reactor))
     except ConfigError as error:
         raise SystemExit(f"twistvpn: {error}") from error
     twistd = options.parent or {"nodaemon": True, "logfile": None, "syslog": False}
     daemon = not twistd["nodaemon"]
     logs_to_terminal = not daemon and twistd["logfile"] in {None, "-"} and not twistd["syslog"]
-    return VpnProcessService(service, options.settings, daemon=daemon, logs_to_terminal=logs_to_terminal)
+    return VpnProcessService(service, settings, reactor, identity, daemon=daemon, logs_to_terminal=logs_to_terminal)

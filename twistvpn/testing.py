@@ -1,296 +1,489 @@
-"""Twins in memory of the device and the links, for trial suites of programs that embed twistvpn.
+"""A whole VPN in memory, for our tests and for trial suites of programs that embed twistvpn.
 
-`MemoryTun` stands for a tun device.  A `MemoryNetwork` joins `MemoryLink`s on a
-`twisted.internet.task.Clock`: nothing arrives until the test advances the clock, and what is lost,
-repeated or reordered follows from the seed alone, so that a test that fails does so every time.
+`pair` joins a server and its clients: real services, real TLS, certificates made for the occasion; only the devices,
+the sockets and the time are the test's.  Nothing needs root, a reactor or a real second:
 
-    clock = Clock()
-    network = MemoryNetwork(clock, seed=7, loss=0.3, delay=0.01)
-    server = network.link(server_receiver, ("192.0.2.1", 1194))
-    client = network.link(client_receiver, ("198.51.100.2", 40000))
-    client.send_control(packet, server.address)
-    clock.advance(0.01)  # server_receiver.runs_received(server, [(Run, client.address)])
+    class GreetingTest(SynchronousTestCase):
+        def test_a_packet_goes_through(self) -> None:
+            vpn = pair()
+            hello = udp_packet(vpn.client.address, vpn.server.address, b"hello")
+            self.assertEqual(transfer(vpn.client, vpn.server, hello), [hello])
+
+Options are in OpenVPN's own syntax, added to a configuration that works, and the network can have faults:
+
+    vpn = pair("alice", "bob", server="client-to-client", client="ping-restart 30", loss=0.3, reordering=0.1)
+    vpn.clients["alice"].stop()
+    vpn.advance(60)
+
+`MemoryTun`, `MemoryNetwork` and `MemoryLink` (see `twistvpn.memory`) serve alone as well.
 """
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-from typing import TYPE_CHECKING, TypeAlias
+import struct
+from datetime import datetime, timedelta, timezone
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
 
-from twisted.internet.error import ConnectionDone
-from twisted.python.failure import Failure
-from zope.interface import implementer
+from twisted.internet.task import Clock
 
-from twistvpn.interfaces import (
-    Address,
-    Buffer,
-    Frame,
-    IFrameReceiver,
-    ILink,
-    ILinkReceiver,
-    ITun,
-    Run,
-    single,
-)
+from twistvpn.client.service import ClientState, VpnClientService
+from twistvpn.config.load import parse
+from twistvpn.crypto.statickey import StaticKey
+from twistvpn.memory import MemoryLink, MemoryNetwork, MemoryTun
+from twistvpn.pki.authority import Authority
+from twistvpn.pki.profile import ControlBlock, RemoteEntry, client_profile
+from twistvpn.server.factory import VpnFactory
+from twistvpn.server.service import VpnServerService, own_addresses
+from twistvpn.service import make_authenticator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection
+    from typing import Any, Literal
 
-    from twisted.internet.interfaces import IReactorTime
+    from twisted.internet.defer import Deferred
 
-_Arrival: TypeAlias = tuple[Run, Address]
+    from twistvpn.config.settings import Remote
+    from twistvpn.control.push import PushedOptions
+    from twistvpn.errors import EnvironmentRefusal
+    from twistvpn.interfaces import Address, Buffer, Frame, IAuthenticator, ILink, ILinkReceiver
+    from twistvpn.pki.authority import Issued
+
+__all__ = [
+    "ClientEnd",
+    "MemoryLink",
+    "MemoryNetwork",
+    "MemoryTun",
+    "Pair",
+    "ServerEnd",
+    "pair",
+    "transfer",
+    "udp_packet",
+]
+
+SERVER_ADDRESS: Address = ("192.0.2.1", 1194)
+"""Where the server listens in the memory network."""
+
+CONNECT_WITHIN = 120.0
+"""Seconds of the clock that clients are given to connect, faults included."""
+
+_SERVER_OPTIONS = """\
+dev tun
+port 1194
+server 10.8.0.0 255.255.255.0
+server-ipv6 fd00:8::/64
+keepalive 10 60
+"""
 
 
-@implementer(ITun)
-class MemoryTun:
-    """A tun device whose host is the test: it injects packets and looks at those that were written.
+class _Listening:
+    """The server's one port (`server.listening.Listening`)."""
 
-    `written` holds the packets handed to the host, in order, and `frames` the same with their
-    virtio-net headers, for tests of offload.  `batches` counts the calls of `write_frames`.
-    `offloads` are the TUN_F_* flags it claims; without them it is written plain packets only.
-    """
-
-    def __init__(self, name: str = "tun0", mtu: int = 1500, offloads: Collection[int] = ()) -> None:
-        self.name = name
-        self.mtu = mtu
-        self.offloads = offloads
-        self.written: list[bytes] = []
-        self.frames: list[Frame] = []
-        self.batches = 0
-        self.drops: Counter[str] = Counter()
-        self.closed = False
-        self._receiver: IFrameReceiver | None = None
-        self._waiting: list[Frame] = []
-
-    def start(self, receiver: IFrameReceiver) -> None:
-        """Give every batch to `receiver`, at once the packets that were injected before."""
+    def __init__(self, network: MemoryNetwork, proto: str, receiver: ILinkReceiver) -> None:
+        self._network = network
+        self._proto = proto
         self._receiver = receiver
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            receiver.frames_received(waiting)
+        self._link: MemoryLink | None = None
+        self.accepts: ILinkReceiver | None = None
+        """Who is told of stream connections, None while nobody listens."""
 
-    def inject(self, *packets: Buffer | Frame) -> None:
-        """Let the host send these IP packets into the tunnel, as one batch."""
-        frames = [packet if isinstance(packet, Frame) else Frame(packet) for packet in packets]
-        if self.closed:
-            self.drops["closed"] += len(frames)
-        elif self._receiver is None:
-            self._waiting += frames
+    def bind(self) -> None:
+        """Nothing needs privileges."""
+
+    def start(self, on_refusal: Callable[[EnvironmentRefusal], None]) -> None:
+        """See `Listening`."""
+        if self._proto == "tcp":
+            self.accepts = self._receiver
         else:
-            self._receiver.frames_received(frames)
+            self._link = self._network.link(self._receiver, SERVER_ADDRESS)
 
-    def write_frames(self, frames: Sequence[Frame]) -> None:
-        """Keep the packets in `written` and `frames`."""
-        if self.closed:
-            self.drops["closed"] += len(frames)
-            return
-        self.batches += 1
-        self.frames += [Frame(bytes(packet), bytes(vnet)) for packet, vnet in frames]
-        self.written += [bytes(packet) for packet, _ in frames]
+    def described(self) -> list[str]:
+        """See `Listening`."""
+        return [f"memory:{self._proto}"]
 
-    def take(self) -> list[bytes]:
-        """Return what was written since the last call, and forget it."""
-        taken, self.written = self.written, []
-        self.frames = []
-        return taken
-
-    def close(self) -> None:
-        """Drop whatever comes from now on.  Calling it twice is harmless."""
-        self.closed = True
+    def stop(self) -> None:
+        """See `Listening`."""
+        self.accepts = None
+        if self._link is not None:
+            self._link.close()
 
 
-class MemoryNetwork:
-    """Carries datagrams between memory links, with the faults it is told to have.
-
-    `loss`, `duplication` and `reordering` are probabilities for each datagram of an unreliable link, `delay`
-    is seconds.  A reordered datagram takes up to `REORDER_DELAYS` times `delay` longer (or times 10 ms
-    without a delay) and so arrives behind later ones.  All four may be changed while the network is in use: `loss = 1`
-    cuts it.  `keep`, if set, is asked about every datagram (bytes, source, destination) first; one it returns False
-    for is lost.
-
-    `counts` has 'sent', 'lost', 'duplicated', 'reordered', 'unreachable' and 'delivered' datagrams.
-    """
-
-    REORDER_DELAYS = 3
+class ServerEnd:
+    """The server of a `Pair`; `service` and `factory` are the real ones."""
 
     def __init__(
         self,
-        clock: IReactorTime,
-        *,
-        seed: int = 0,
-        loss: float = 0.0,
-        duplication: float = 0.0,
-        reordering: float = 0.0,
-        delay: float = 0.0,
+        vpn: Pair,
+        text: str,
+        proto: str,
+        authenticator: IAuthenticator | None,
+        factory_class: type[VpnFactory],
+        offloads: Collection[int],
     ) -> None:
-        self.clock = clock
-        self.loss = loss
-        self.duplication = duplication
-        self.reordering = reordering
-        self.delay = delay
-        self.keep: Callable[[bytes, Address, Address], bool] | None = None
-        self.counts: Counter[str] = Counter()
-        self._random = random.Random(seed)  # noqa: S311  faults that can be repeated
-        self._links: dict[Address, MemoryLink] = {}
-        self._due: dict[tuple[float, MemoryLink], list[_Arrival]] = {}
+        settings = parse(text, "server.conf", "/")
+        assert settings.server is not None
+        self.tun = MemoryTun(offloads=offloads)
+        self.fatal: str | None = None
+        """Why the service could not go on."""
+        self._vpn = vpn
+        self._proto = proto
+        self._offloads = offloads
+        self._listening: _Listening | None = None
+        self._own = own_addresses(settings.server)
+        self.service = VpnServerService(
+            vpn.clock,
+            settings,
+            self._open_tun,
+            None,
+            authenticator or make_authenticator(settings.server),
+            self._give_up,
+            factory_class=factory_class,
+            listen=self._listen,
+        )
 
-    def link(self, receiver: ILinkReceiver, address: Address) -> MemoryLink:
-        """Return an unreliable link, as a UDP socket is, bound to `address`."""
-        if address in self._links:
-            raise ValueError(f"{address} is in use")
-        link = self._links[address] = MemoryLink(self, receiver, address)
-        return link
+    def _open_tun(self) -> MemoryTun:
+        self.tun = MemoryTun(offloads=self._offloads)
+        return self.tun
 
-    def stream(
-        self, receiver: ILinkReceiver, address: Address, peer_receiver: ILinkReceiver, peer_address: Address
-    ) -> tuple[MemoryLink, MemoryLink]:
-        """Return the two ends of a connection that loses nothing and keeps the order, as TCP does."""
-        one, other = MemoryLink(self, receiver, address), MemoryLink(self, peer_receiver, peer_address)
-        one._peer, other._peer = other, one
-        return one, other
+    def _listen(self, receiver: ILinkReceiver) -> _Listening:
+        self._listening = _Listening(self._vpn.network, self._proto, receiver)
+        return self._listening
 
-    def move(self, link: MemoryLink, address: Address) -> None:
-        """Give an unreliable link another address, as a NAT or another network does to a roaming client."""
-        if address in self._links:
-            raise ValueError(f"{address} is in use")
-        self._forget(link)
-        link.address = address
-        self._links[address] = link
+    def _give_up(self, why: str) -> None:
+        self.fatal = why
 
-    def _forget(self, link: MemoryLink) -> None:
-        if self._links.get(link.address) is link:
-            del self._links[link.address]
+    @property
+    def factory(self) -> VpnFactory:
+        """The running server's factory."""
+        assert self.service.factory is not None
+        return self.service.factory
 
-    def _send(self, runs: Sequence[Run], source: Address, destination: Address) -> None:
-        if not (self.loss or self.duplication or self.reordering or self.keep):
-            self._carry_whole(runs, source, destination)
-            return
-        for run in runs:
-            for datagram in run.datagrams():
-                self._carry(bytes(datagram), source, destination)
+    @property
+    def address(self) -> IPv4Address:
+        """The server's address inside the tunnel."""
+        assert self._own[0] is not None
+        return self._own[0]
 
-    def _carry_whole(self, runs: Sequence[Run], source: Address, destination: Address) -> None:
-        for run in runs:
-            count = _datagrams(run)
-            self.counts["sent"] += count
-            target = self._links.get(destination)
-            if target is None:
-                self.counts["unreachable"] += count
-            else:
-                self._schedule(target, Run(bytes(run.data), run.size), source, self.delay)
+    @property
+    def address6(self) -> IPv6Address:
+        """The same for IPv6."""
+        assert self._own[1] is not None
+        return self._own[1]
 
-    def _carry(self, datagram: bytes, source: Address, destination: Address) -> None:
-        self.counts["sent"] += 1
-        if self.keep is not None and not self.keep(datagram, source, destination):
-            self.counts["lost"] += 1
-            return
-        if self._random.random() < self.loss:
-            self.counts["lost"] += 1
-            return
-        target = self._links.get(destination)
-        if target is None:
-            self.counts["unreachable"] += 1
-            return
-        self._schedule(target, single(datagram), source, self._transit())
-        if self._random.random() < self.duplication:
-            self.counts["duplicated"] += 1
-            self._schedule(target, single(datagram), source, self._transit())
+    def accept(self, receiver: ILinkReceiver, address: Address) -> MemoryLink:
+        """Connect a stream to the server, as a TCP client does from `address`; raises `ConnectionRefusedError`."""
+        accepts = None if self._listening is None else self._listening.accepts
+        if accepts is None:
+            raise ConnectionRefusedError("nobody listens")
+        return self._vpn.network.stream(receiver, address, accepts, SERVER_ADDRESS)[0]
 
-    def _transit(self) -> float:
-        if self._random.random() >= self.reordering:
-            return self.delay
-        self.counts["reordered"] += 1
-        return self.delay + self._random.uniform(0, self.REORDER_DELAYS) * (self.delay or 0.01)
+    def start(self) -> None:
+        """Open the device and listen."""
+        self.service.privilegedStartService()
+        self.service.startService()
 
-    def _schedule(self, target: MemoryLink, run: Run, source: Address, delay: float) -> None:
-        """Put the run into one batch with all that reaches `target` at that moment, as a socket's wake-up does."""
-        key = (self.clock.seconds() + delay, target)
-        if key in self._due:
-            self._due[key].append((run, source))
+    def stop(self) -> None:
+        """Stop the service and let the clock run until it has said goodbye."""
+        self._vpn.wait_for(self.service.stopService(), "the server has stopped")
+
+    def inject(self, *packets: Buffer | Frame) -> None:
+        """Let the server's host send IP packets into the tunnel, as one batch."""
+        self.tun.inject(*packets)
+
+
+class ClientEnd:
+    """A client of a `Pair`; `service` is the real one."""
+
+    def __init__(self, vpn: Pair, name: str, text: str, host: str, offloads: Collection[int]) -> None:
+        self.name = name
+        self.tun = MemoryTun(offloads=offloads)
+        self.fatal: str | None = None
+        """Why the client has given up."""
+        self.pushed: PushedOptions | None = None
+        """What the server has told it last."""
+        self.times_connected = 0
+        self._vpn = vpn
+        self._host = host
+        self._port = 40000
+        self._offloads = offloads
+        self._link: MemoryLink | None = None
+        settings = parse(text, f"{name}.ovpn", "/")
+        self.service = VpnClientService(vpn.clock, settings, self._open_tun, None, self._give_up, links=self)
+        self.service.on_connected = self._connected
+
+    def _open_tun(self) -> MemoryTun:
+        self.tun = MemoryTun(offloads=self._offloads)
+        return self.tun
+
+    def _give_up(self, why: str) -> None:
+        self.fatal = why
+
+    def _connected(self, pushed: PushedOptions) -> None:
+        self.pushed = pushed
+        self.times_connected += 1
+
+    async def addresses(self, remote: Remote) -> list[str]:
+        """See `client.link.Links`."""
+        return [remote.host]
+
+    async def open(self, remote: Remote, host: str, receiver: ILinkReceiver) -> tuple[ILink, Address]:
+        """See `client.link.Links`: each connection comes from a port of its own, as from a host."""
+        self._port += 1
+        address = (self._host, self._port)
+        if remote.proto == "tcp":
+            self._link = self._vpn.server.accept(receiver, address)
         else:
-            self._due[key] = [(run, source)]
-            self.clock.callLater(delay, self._deliver, key)
+            self._link = self._vpn.network.link(receiver, address)
+        return self._link, SERVER_ADDRESS
 
-    def _deliver(self, key: tuple[float, MemoryLink]) -> None:
-        batch = self._due.pop(key)
-        _, target = key
-        if not target.closed:
-            self.counts["delivered"] += sum(_datagrams(run) for run, _ in batch)
-            target._receive(batch)
+    @property
+    def is_connected(self) -> bool:
+        """Whether the server has let it in."""
+        return self.service.state is ClientState.CONNECTED
+
+    @property
+    def link(self) -> MemoryLink:
+        """The client's end of its latest connection, for example to let it roam: `network.move(client.link, ...)`."""
+        assert self._link is not None
+        return self._link
+
+    @property
+    def address(self) -> IPv4Address:
+        """The address it has been given inside the tunnel."""
+        assert self.pushed is not None
+        assert self.pushed.ipv4 is not None
+        return self.pushed.ipv4.ip
+
+    @property
+    def address6(self) -> IPv6Address:
+        """The same for IPv6."""
+        assert self.pushed is not None
+        assert self.pushed.ipv6 is not None
+        return self.pushed.ipv6.ip
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self.service.privilegedStartService()
+        self.service.startService()
+
+    def stop(self) -> None:
+        """Stop the service and let the clock run until it has said goodbye."""
+        self._vpn.wait_for(self.service.stopService(), f"{self.name} has stopped")
+
+    def inject(self, *packets: Buffer | Frame) -> None:
+        """Let the client's host send IP packets into the tunnel, as one batch."""
+        self.tun.inject(*packets)
 
 
-@implementer(ILink)
-class MemoryLink:
-    """A link of a `MemoryNetwork`; `drops` counts what was sent after it was closed.
+class Pair:
+    """A server and its clients on one clock and one network; `pair` makes it.
 
-    `is_stream` tells whether it came from `MemoryNetwork.stream`; then the receivers of both ends are told `link_lost`
-    once either end is closed.
+    `clients` are by name.  `authority` signs certificates, `network` carries (and loses) datagrams.
     """
 
-    def __init__(self, network: MemoryNetwork, receiver: ILinkReceiver, address: Address) -> None:
-        self.address = address
-        self.closed = False
-        self.drops: Counter[str] = Counter()
-        self._network = network
-        self._receiver = receiver
-        self._peer: MemoryLink | None = None
-        self._last_arrival = 0.0
+    def __init__(
+        self,
+        network: MemoryNetwork,
+        clock: Clock,
+        *,
+        proto: str,
+        control: str,
+        server_options: str,
+        authenticator: IAuthenticator | None,
+        factory_class: type[VpnFactory],
+        offloads: Collection[int],
+    ) -> None:
+        self.clock = clock
+        self.network = network
+        self.valid_from = datetime.now(timezone.utc) - timedelta(days=1)
+        """When certificates begin to be valid; TLS goes by the real time."""
+        self.authority = Authority.create("Memory CA", self.valid_from)
+        self.clients: dict[str, ClientEnd] = {}
+        self._proto = proto
+        self._control = control
+        self._static_key = StaticKey.generate().to_text()
+        self._offloads = offloads
+        text = self._server_text() + server_options
+        self.server = ServerEnd(self, text, proto, authenticator, factory_class, offloads)
+
+    def _server_text(self) -> str:
+        issued = self.authority.issue_server("server", ["vpn.example.org"], self.valid_from)
+        blocks = {"ca": self.authority.certificate_pem, "cert": issued.certificate_pem, "key": issued.key_pem}
+        direction = ""
+        if self._control != "none":
+            blocks[self._control] = self._static_key
+            direction = "key-direction 0\n" if self._control == "tls-auth" else ""
+        inline = "".join(f"<{tag}>\n{text.strip()}\n</{tag}>\n" for tag, text in blocks.items())
+        return f"proto {self._proto}\n{_SERVER_OPTIONS}{direction}{inline}"
+
+    def _client_text(self, issued: Issued) -> str:
+        control = None
+        if self._control != "none":
+            control = ControlBlock(self._control, self._static_key, 1 if self._control == "tls-auth" else None)
+        return client_profile(
+            issued,
+            remotes=[RemoteEntry("192.0.2.1", 1194, self._proto)],
+            ca=self.authority.certificate_pem,
+            server_name="server",
+            control=control,
+            ciphers=self.server.service.settings.data.ciphers,
+        )
 
     @property
-    def is_stream(self) -> bool:
-        """Tell whether nothing is lost or reordered."""
-        return self._peer is not None
+    def client(self) -> ClientEnd:
+        """The first client."""
+        return next(iter(self.clients.values()))
 
-    @property
-    def local(self) -> str:
-        """Return the local end for people to read."""
-        return f"memory:{self.address[0]}:{self.address[1]}"
+    def add_client(self, name: str, options: str = "", issued: Issued | None = None) -> ClientEnd:
+        """Make another client, not yet started; `issued` replaces the certificate that is made for `name`."""
+        if issued is None:
+            issued = self.authority.issue_client(name, self.valid_from)
+        host = f"198.51.100.{len(self.clients) + 1}"
+        client = ClientEnd(self, name, self._client_text(issued) + options, host, self._offloads)
+        self.clients[name] = client
+        return client
 
-    def send_control(self, datagram: Buffer, address: Address) -> None:
-        """Send one control packet."""
-        self.send_runs([single(datagram)], address)
+    def connect(self, within: float = CONNECT_WITHIN) -> None:
+        """Start what does not run and let the clock run until every client is connected."""
+        if not self.server.service.running:
+            self.server.start()
+        for client in self.clients.values():
+            if not client.service.running:
+                client.start()
+        self.wait_until(lambda: all(client.is_connected for client in self.clients.values()), self._missing, within)
 
-    def send_runs(self, runs: Sequence[Run], address: Address) -> None:
-        """Send packets to the link that is bound to `address`, or to the other end of the stream."""
-        if self.closed:
-            self.drops["closed"] += sum(map(_datagrams, runs))
-        elif self._peer is None:
-            self._network._send(runs, self.address, address)
-        else:
-            delay = self._stream_delay()
-            for datagram in [datagram for run in runs for datagram in run.datagrams()]:
-                self._network.counts["sent"] += 1
-                self._network._schedule(self._peer, single(bytes(datagram)), self.address, delay)
+    def _missing(self) -> str:
+        states = {name: client.fatal or client.service.state.name for name, client in self.clients.items()}
+        return f"every client is connected: {states}"
 
-    def _stream_delay(self) -> float:
-        """Return the network's delay, or more if what was sent before would be overtaken."""
-        now = self._network.clock.seconds()
-        self._last_arrival = max(self._last_arrival, now + self._network.delay)
-        return self._last_arrival - now
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass, and everything happen that is due in them, in its order."""
+        end = self.clock.seconds() + seconds
+        while self._step(end):
+            pass
+        self.clock.advance(max(0.0, end - self.clock.seconds()))
 
-    def close(self) -> None:
-        """Receive nothing more.  Calling it twice is harmless."""
-        if self.closed:
-            return
-        self.closed = True
-        self._network._forget(self)
-        if self._peer is not None:
-            clock = self._network.clock
-            clock.callLater(0, self._lose)
-            clock.callLater(self._stream_delay(), self._peer._hang_up)
+    def wait_until(
+        self,
+        condition: Callable[[], object],
+        what: str | Callable[[], str] = "the condition holds",
+        within: float = 60.0,
+    ) -> None:
+        """Let the clock run until `condition` holds; raises `AssertionError` if it does not `within` seconds."""
+        end = self.clock.seconds() + within
+        while not condition():
+            if not self._step(end):
+                words = what if isinstance(what, str) else what()
+                raise AssertionError(f"it did not happen within {within:g} s that {words}")
 
-    def _hang_up(self) -> None:
-        if not self.closed:
-            self.closed = True
-            self._lose()
+    def wait_for(self, done: Deferred[Any], what: str = "the Deferred fires", within: float = 60.0) -> Any:
+        """Let the clock run until `done` fires; returns its result or raises its failure."""
+        results: list[Any] = []
+        failures: list[BaseException] = []
+        done.addCallbacks(results.append, lambda failure: failures.append(failure.value))
+        self.wait_until(lambda: results or failures, what, within)
+        if failures:
+            raise failures[0]
+        return results[0]
 
-    def _lose(self) -> None:
-        self._receiver.link_lost(self, Failure(ConnectionDone()))
+    def _step(self, end: float) -> bool:
+        """Go to the next moment at which something is due; False if there is none until `end`."""
+        due = min((call.getTime() for call in self.clock.getDelayedCalls()), default=None)
+        if due is None or due > end:
+            return False
+        self.clock.advance(max(0.0, due - self.clock.seconds()))
+        return True
 
-    def _receive(self, batch: Sequence[_Arrival]) -> None:
-        self._receiver.runs_received(self, batch)
+    def stop(self) -> None:
+        """Stop the clients and the server, each with its goodbye."""
+        for client in self.clients.values():
+            if client.service.running:
+                client.stop()
+        if self.server.service.running:
+            self.server.stop()
 
 
-def _datagrams(run: Run) -> int:
-    return -(-len(run.data) // run.size)
+def pair(
+    *names: str,
+    server: str = "",
+    client: str = "",
+    proto: Literal["udp", "tcp"] = "udp",
+    control: Literal["tls-crypt", "tls-auth", "none"] = "tls-crypt",
+    seed: int = 0,
+    loss: float = 0.0,
+    duplication: float = 0.0,
+    reordering: float = 0.0,
+    delay: float = 0.01,
+    authenticator: IAuthenticator | None = None,
+    factory_class: type[VpnFactory] = VpnFactory,
+    offloads: Collection[int] = (),
+    connect: bool = True,
+) -> Pair:
+    """Make a server and a client of each name (one called 'client' if none is given), connected.
+
+    `server` and `client` are options in OpenVPN's syntax, added to configurations that work; the networks inside are
+    10.8.0.0/24 and fd00:8::/64.  `control` protects the control channel.  `seed`, `loss`, `duplication`,
+    `reordering` and `delay` (seconds) are the network's, as in `MemoryNetwork`.  `authenticator`
+    and `factory_class` are the server's, `offloads` the TUN_F_* flags that the devices claim.  With `connect` False
+    nothing is started: call `Pair.connect`, or `start` on the ends.
+
+    Raises `ConfigError` for options that do not work, `AssertionError` if a client cannot connect.
+    """
+    clock = Clock()
+    network = MemoryNetwork(clock, seed=seed, loss=loss, duplication=duplication, reordering=reordering, delay=delay)
+    vpn = Pair(
+        network,
+        clock,
+        proto=proto,
+        control=control,
+        server_options=server,
+        authenticator=authenticator,
+        factory_class=factory_class,
+        offloads=offloads,
+    )
+    for name in names or ("client",):
+        vpn.add_client(name, client)
+    if connect:
+        vpn.connect()
+    return vpn
+
+
+def transfer(
+    source: ServerEnd | ClientEnd, destination: ServerEnd | ClientEnd, *packets: Buffer | Frame, within: float = 5.0
+) -> list[bytes]:
+    """Send IP packets from one end's host through the tunnel; returns what the other's host was handed.
+
+    The clock runs until as many packets have arrived, `within` seconds at most: what was lost or refused is missing.
+    """
+    vpn = source._vpn
+    wanted = len(destination.tun.written) + len(packets)
+    source.inject(*packets)
+    end = vpn.clock.seconds() + within
+    while len(destination.tun.written) < wanted and vpn._step(end):
+        pass
+    return destination.tun.take()
+
+
+def udp_packet(
+    source: IPv4Address | IPv6Address, destination: IPv4Address | IPv6Address, payload: bytes = b""
+) -> bytes:
+    """An IP packet with a UDP datagram (RFC 768) in it, from port 7 to port 7."""
+    size = 8 + len(payload)
+    ends = source.packed + destination.packed
+    pseudo = ends + struct.pack(">IHBB", size, 0, 0, 17)
+    datagram = struct.pack(">HHHH", 7, 7, size, 0) + payload
+    check = _checksum(pseudo + datagram) or 0xFFFF
+    datagram = datagram[:6] + check.to_bytes(2, "big") + datagram[8:]
+    if source.version == 6:
+        return struct.pack(">IHBB", 6 << 28, size, 17, 64) + ends + datagram
+    header = struct.pack(">BBHHHBBH", 0x45, 0, 20 + size, 0, 0, 64, 17, 0) + ends
+    return header[:10] + _checksum(header).to_bytes(2, "big") + header[12:] + datagram
+
+
+def _checksum(data: bytes) -> int:
+    """The Internet checksum (RFC 1071)."""
+    padded = data + b"\0" * (len(data) % 2)
+    total: int = sum(word for (word,) in struct.iter_unpack(">H", padded))
+    while total > 0xFFFF:
+        total = (total & 0xFFFF) + (total >> 16)
+    return 0xFFFF - total

@@ -86,7 +86,7 @@ def test_a_client_certificate_is_no_server_certificate(lab: Lab, client_kind: st
     lab.server(OURS, identity=lab.authority.issue("impostor", "client")).start()
     client = lab.client(client_kind)
     client.process.start()
-    client.process.wait_for_line("(?i)extended key usage|EKU|unsuitable certificate purpose|remote-cert-tls")
+    client.process.wait_for_line("VERIFY EKU ERROR|certificate verify failed|not made for this purpose")
     assert client.addresses() == []
 
 
@@ -96,6 +96,6 @@ def test_no_common_cipher_is_told(lab: Lab, server_kind: str, client_kind: str) 
     server.start()
     client = lab.client(client_kind, "client", "data-ciphers CHACHA20-POLY1305")
     client.process.start()
-    client.process.wait_for_line("(?i)AUTH_FAILED.*cipher|cipher.*AUTH_FAILED|no common cipher|negotiation failed")
-    server.process.wait_for_line("(?i)no common cipher")
+    client.process.wait_for_line("(?i)cipher negotiation failed")
+    server.process.wait_for_line("(?i)no (common|shared) cipher")
     assert client.addresses() == []

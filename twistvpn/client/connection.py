@@ -15,6 +15,7 @@ from twistvpn.crypto.ciphers import canonical_name
 from twistvpn.errors import ConfigError, NegotiationError
 from twistvpn.interfaces import ILinkReceiver
 from twistvpn.runs import is_data, uniform_parts
+from twistvpn.verbosity import log_observer
 from twistvpn.wire.messages import (
     MORE_FOLLOWS,
     AuthFailed,
@@ -80,7 +81,7 @@ class ConnectionOwner(Protocol):
 class ClientConnection:
     """Follows one server.  It is the peer's handler and the link's receiver."""
 
-    log = Logger()
+    log = Logger(observer=log_observer)
 
     def __init__(self, owner: ConnectionOwner, settings: Settings, clock: IReactorTime) -> None:
         self.pushed: PushedOptions | None = None
@@ -258,10 +259,10 @@ class ClientConnection:
         # The server waits for the acknowledgement of what it has just said.
         self.peer.linger(why)
 
-    def say_goodbye(self) -> None:
+    def say_goodbye(self, why: str = "we have said goodbye") -> None:
         """Tell the server that we leave, and end once it has heard."""
         self._stop_asking()
-        self._why = "we have said goodbye"
+        self._why = why
         if self.pushed is None:
             self.peer.close(self._why)
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
@@ -27,6 +27,16 @@ _ADDRESS_TYPES: dict[int, tuple[type, ...]] = {
     socket.AF_INET: (IPv4Address,),
     socket.AF_INET6: (IPv6Address,),
 }
+
+
+class Links(Protocol):
+    """Where a client's links come from: `LinkOpener`, or an application's own."""
+
+    async def addresses(self, remote: Remote) -> list[str]:
+        """The server's IP addresses, the first to try first; raises `OSError` where there are none."""
+
+    async def open(self, remote: Remote, host: str, receiver: ILinkReceiver) -> tuple[ILink, Address]:
+        """A link to `remote` at the address `host`, and the address that datagrams go to."""
 
 
 class NameNotFound(OSError):

@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from twistvpn.control.push import NET_GATEWAY, PushedRoute
 from twistvpn.errors import EnvironmentRefusal
+from twistvpn.verbosity import log_observer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,13 +30,14 @@ class ClientNetwork:
     cannot be set is logged and left out, as stock clients do.
     """
 
-    log = Logger()
+    log = Logger(observer=log_observer)
 
     def __init__(self, settings: Settings, configurator: NetworkConfigurator, ifname: str) -> None:
         self._settings = settings
         self._host = configurator
         self._ifname = ifname
-        self._applied: tuple[PushedOptions, str] | None = None
+        self._applied: tuple[PushedOptions, str, int | None] | None = None
+        self._path_mtu: int | None = None
         self._outside: dict[int, NextHop] = {}
 
     def prepare(self, server: str) -> None:
@@ -45,18 +47,22 @@ class ClientNetwork:
         if hop is not None:
             self._try_route(_host_network(address), hop.gateway, hop.ifname)
 
-    def apply(self, pushed: PushedOptions, server: str) -> None:
-        """Configure addresses, MTU and routes for what was pushed; the same options again change nothing."""
-        comparable = (pushed, server)
+    def apply(self, pushed: PushedOptions, server: str, path_mtu: int | None = None) -> None:
+        """Configure addresses, MTU and routes for what was pushed; the same options again change nothing.
+
+        `path_mtu` (bytes) bounds what goes into the tunnel so that nothing is fragmented outside.
+        """
+        comparable = (pushed, server, path_mtu)
         if self._applied == comparable:
             return
         self.undo()
         self._applied = comparable
+        self._path_mtu = path_mtu
         device = self._settings.device
         self._host.set_mtu(self._ifname, pushed.tun_mtu or device.mtu)
         self._host.set_txqueuelen(self._ifname, device.txqueuelen)
-        self._add_addresses(pushed)
         self._host.set_up(self._ifname)
+        self._add_addresses(pushed)
         self._add_peer_routes(pushed)
         self._redirect(pushed, server)
         client = self._settings.client
@@ -76,10 +82,10 @@ class ClientNetwork:
         if pushed.ipv4 is not None:
             own = pushed.ipv4 if pushed.peer_address is None else IPv4Interface(f"{pushed.ipv4.ip}/32")
             self._host.check_overlap(own.network, self._ifname)
-            self._host.add_address(self._ifname, own)
+            self._host.add_address(self._ifname, own, self._path_mtu)
         if pushed.ipv6 is not None:
             self._host.check_overlap(pushed.ipv6.network, self._ifname)
-            self._host.add_address(self._ifname, pushed.ipv6)
+            self._host.add_address(self._ifname, pushed.ipv6, self._path_mtu)
 
     def _add_peer_routes(self, pushed: PushedOptions) -> None:
         """In point-to-point topologies the other end is a neighbour of its own."""
@@ -140,7 +146,7 @@ class ClientNetwork:
         metric: int | None = None,
     ) -> None:
         try:
-            self._host.add_route(network, gateway, ifname, metric)
+            self._host.add_route(network, gateway, ifname, metric, self._path_mtu if ifname == self._ifname else None)
         except EnvironmentRefusal as error:
             self.log.warn("{error}", error=error)
 

@@ -15,7 +15,7 @@ class RemoteList:
     def __init__(self, settings: ClientSettings, rng: random.Random | None = None) -> None:
         self._remotes = list(settings.remotes)
         self._first_wait, self._longest_wait = settings.connect_retry
-        self._rounds_left = settings.connect_retry_max
+        self._rounds = self._rounds_left = settings.connect_retry_max
         self._wait = self._first_wait
         self._next = 0
         self._rng = rng or random.Random()  # noqa: S311 - it spreads load, it guards nothing
@@ -47,5 +47,6 @@ class RemoteList:
         return wait * self._rng.uniform(1.0, 1.25)
 
     def succeeded(self) -> None:
-        """A server has let us in: the next failure starts with a short wait again."""
+        """A server has let us in: the next failure starts with a short wait, and all rounds, again."""
         self._wait = self._first_wait
+        self._rounds_left = self._rounds

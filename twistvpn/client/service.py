@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -15,6 +16,7 @@ from twistvpn.client.connection import ClientConnection, Ending
 from twistvpn.client.link import LinkOpener
 from twistvpn.client.network import ClientNetwork
 from twistvpn.client.remotes import RemoteList
+from twistvpn.client.status import format_status
 from twistvpn.control.keys import control_key
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts
@@ -23,6 +25,8 @@ from twistvpn.deadlines import DeadlineQueue
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import IFrameReceiver
 from twistvpn.peer import build_peer, local_occ_string
+from twistvpn.status_file import write_status_file
+from twistvpn.verbosity import log_observer
 from twistvpn.version import __version__
 from twistvpn.wire.keymethod import KeyMethod2, KeySource
 from twistvpn.wire.options import IvProto, format_peer_info
@@ -35,9 +39,11 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
     from twisted.python.failure import Failure
 
+    from twistvpn.client.link import Links
     from twistvpn.config.settings import Remote, Settings
     from twistvpn.control.push import PushedOptions
     from twistvpn.interfaces import Buffer, Frame, ILink, ITun
+    from twistvpn.peer import Peer
     from twistvpn.tun.netlink import NetworkConfigurator
 
 LARGEST_PUSHED_MTU = 1600
@@ -85,10 +91,11 @@ class VpnClientService(Service):
 
     `open_tun` makes the device when the service starts; `network` configures the host for what is pushed, None
     leaves the host alone, for applications that take packets themselves.  `on_fatal` is told why the client has
-    given up.  `drops` counts packets from the device while there was no server to take them.
+    given up.  `drops` counts packets from the device while there was no server to take them.  `links` replaces the
+    sockets.
     """
 
-    log = Logger()
+    log = Logger(observer=log_observer)
 
     def __init__(
         self,
@@ -97,6 +104,8 @@ class VpnClientService(Service):
         open_tun: Callable[[], ITun],
         configurator: NetworkConfigurator | None,
         on_fatal: Callable[[str], None],
+        *,
+        links: Links | None = None,
     ) -> None:
         assert settings.client is not None
         self.settings = settings
@@ -115,7 +124,7 @@ class VpnClientService(Service):
         self._tls = ControlTlsFactory(contexts, reactor, client=True)
         self._deadlines = DeadlineQueue(reactor)
         self._remotes = RemoteList(settings.client)
-        self._links = LinkOpener(reactor, settings.client)
+        self._links: Links = links or LinkOpener(reactor, settings.client)
         self._hosts: list[str] = []
         self._host = ""
         self._tun: ITun | None = None
@@ -126,6 +135,7 @@ class VpnClientService(Service):
         self._attempt: Deferred[None] | None = None
         self._retry: IDelayedCall | None = None
         self._poll: IDelayedCall | None = None
+        self._status_chore: LoopingCall | None = None
         self._stopped: Deferred[None] | None = None
 
     def _enter(self, state: ClientState) -> None:
@@ -144,6 +154,10 @@ class VpnClientService(Service):
         """Begin to connect."""
         super().startService()  # type: ignore[no-untyped-call]
         self._open_device()
+        if self.settings.status is not None:
+            self._status_chore = LoopingCall(self._write_status)
+            self._status_chore.clock = self._reactor
+            self._status_chore.start(self.settings.status_interval, now=False)
         self._try_server()
 
     def _open_device(self) -> None:
@@ -154,6 +168,31 @@ class VpnClientService(Service):
         if self._configurator is not None:
             self._network = ClientNetwork(self.settings, self._configurator, self._tun.name)
         self._tun.start(self)
+
+    @property
+    def peer(self) -> Peer | None:
+        """The server that we are connected to or about to be."""
+        return None if self._connection is None else self._connection.peer
+
+    def log_status(self) -> None:
+        """Log what the client is about and what was dropped, as the status file tells it."""
+        for line in format_status(self, self._reactor.seconds()).splitlines():
+            self.log.info("{line}", line=line)
+
+    def reload(self) -> None:
+        """Connect anew; addresses and routes stay until the server has pushed others."""
+        if self.state is ClientState.WAITING:
+            self._cancel_timers()
+            self._try_server()
+        elif self._connection is not None and self.state in {ClientState.JOINING, ClientState.CONNECTED}:
+            self._connection.say_goodbye("we were told to connect anew")
+
+    def _write_status(self) -> None:
+        assert self.settings.status is not None
+        try:
+            write_status_file(self.settings.status, format_status(self, self._reactor.seconds()))
+        except OSError as error:
+            self.log.warn("cannot write the status file {path}: {why}", path=self.settings.status, why=error.strerror)
 
     def stopService(self) -> Deferred[None]:
         """Say goodbye, take back routes, addresses and the device; fires when all is done."""
@@ -183,6 +222,8 @@ class VpnClientService(Service):
 
     def _release(self) -> None:
         self._deadlines.stop()
+        if self._status_chore is not None and self._status_chore.running:
+            self._status_chore.stop()
         if self._network is not None:
             self._network.undo()
         if self._tun is not None:
@@ -279,7 +320,7 @@ class VpnClientService(Service):
         """The server has let us in: configure the host."""
         if self._network is not None:
             try:
-                self._network.apply(pushed, self._host)
+                self._network.apply(pushed, self._host, self._path_mtu(pushed))
             except EnvironmentRefusal as error:
                 self._fail(str(error))
                 return
@@ -289,6 +330,10 @@ class VpnClientService(Service):
         self.log.info("connected to {host}, our address is {addresses}", host=self._host, addresses=addresses)
         if self.on_connected is not None:
             self.on_connected(pushed)
+
+    def _path_mtu(self, pushed: PushedOptions) -> int | None:
+        assert self._connection is not None
+        return self._connection.peer.path_mtu(pushed.tun_mtu or self.settings.device.mtu)
 
     def packets_received(self, packets: list[Buffer]) -> None:
         """Packets from the server go to the host."""
@@ -343,8 +388,9 @@ class VpnClientService(Service):
         self.log.error("{reason}", reason=reason)
         connection = self._connection
         self._cancel_timers()
-        self._finish()
+        self._enter(ClientState.STOPPED)
         if connection is not None:
             connection.say_goodbye()
             connection.peer.close(reason)
+        self._release()
         self._on_fatal(reason)

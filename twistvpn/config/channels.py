@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from twistvpn.config.material import read_static_key
 from twistvpn.config.settings import ControlSettings, ControlWrapping, DataSettings
-from twistvpn.config.values import choice, integer, seconds, seconds_of
+from twistvpn.config.values import choice, integer, integer_of, seconds, seconds_of
 from twistvpn.crypto.ciphers import canonical_name
 from twistvpn.crypto.digests import hashlib_name
 from twistvpn.errors import ConfigError
@@ -54,6 +54,7 @@ def read_control(directives: Directives) -> ControlSettings:
         key=read_static_key(directives, key) if key is not None else None,
         key_direction=_key_direction(directives, tls_auth),
         auth=_digest(directives, wrapping),
+        max_packet_size=integer_of(directives, "max-packet-size", ControlSettings.max_packet_size, 154, 2048),
         tls_timeout=_positive(directives, "tls-timeout", 2.0),
         hand_window=_positive(directives, "hand-window", 60.0),
         tran_window=seconds_of(directives, "tran-window", 3600.0),
@@ -209,8 +210,11 @@ def _replay_window(directives: Directives) -> tuple[int, float]:
 
 
 def _mssfix(directives: Directives) -> tuple[int | None, str]:
-    """The bound and what it bounds; no bound without a number, as in stock."""
+    """The bound and what it bounds; no bound without a number, as in stock.  `max-packet-size` implies one."""
     directive = directives.last("mssfix")
+    largest = directives.last("max-packet-size")
+    if directive is None and largest is not None:
+        return integer(largest, largest.args[0], 154, 2048), "mtu"
     if directive is None or not directive.args:
         return None, "payload"
     mode = choice(directive, directive.args[1], "mtu", "fixed") if len(directive.args) > 1 else "payload"

@@ -104,6 +104,7 @@ SECTIONS: dict[str, dict[str, Form]] = {
         "data-ciphers-fallback": Form.WHOLE,
         "replay-window": Form.WORDS,
         "mssfix": Form.WORDS,
+        "max-packet-size": Form.WHOLE,
     },
     "device": {"dev": Form.WHOLE, "tun-mtu": Form.WHOLE, "txqueuelen": Form.WHOLE, "offload": Form.FLAG},
     "log": {"verb": Form.WHOLE, "status": Form.WORDS},

@@ -86,6 +86,7 @@ _READ = [
     *_read("tls-auth 1-2", "tls-crypt 1-1", inline=True),
     *_read("key-direction 1-1", "auth 1-1", "tls-timeout 1-1", "hand-window 1-1", "tran-window 1-1", "reneg-sec 1-2"),
     *_read("cipher 1-1", "data-ciphers 1-1", "data-ciphers-fallback 1-1", "replay-window 1-2", "mssfix 0-2"),
+    *_read("max-packet-size 1-1"),
 ]
 
 _READ_SERVER = [
@@ -134,7 +135,7 @@ _NO_EFFECT = [
         "sockets keep the kernel's defaults",
         "sndbuf rcvbuf mtu-disc socket-flags tcp-nodelay passtos",
     ),
-    *_no_effect("the tun-mtu alone counts", "tun-mtu-extra tun-mtu-max mtu-test max-packet-size"),
+    *_no_effect("the tun-mtu alone counts", "tun-mtu-extra tun-mtu-max mtu-test"),
     *_no_effect("IPv6 needs no switch", "tun-ipv6"),
     *_no_effect("the device is /dev/net/tun", "dev-node disable-dco"),
     *_no_effect(

@@ -144,6 +144,8 @@ class ControlSettings:
     auth: str = "SHA1"
     """Digest of tls-auth's HMAC, in hashlib's lower or OpenVPN's upper case spelling."""
     tls_timeout: float = 2.0
+    max_packet_size: int = 1250
+    """Bytes of a control packet at most, wrapping included: it must pass every path unfragmented."""
     hand_window: float = 60.0
     tran_window: float = 3600.0
     reneg_sec: float = 3600.0

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from twistvpn.interfaces import Buffer
     from twistvpn.wire.keymethod import KeyMethod2
 
-MAX_CONTROL_PACKET = 1250
-"""Bytes of a control packet at most, wrapping included: it must pass every path unfragmented."""
-
 _FIXED_HEADER = 1 + SESSION_ID_SIZE + 1 + 4 * ACKS_WITH_MESSAGE + SESSION_ID_SIZE + 4
 """Opcode, session id, acknowledgements with the peer's session id, message id."""
 
@@ -147,7 +144,7 @@ class ControlSession:
             reliable,
             KeyExchange(self._offer(), self),
             self._tls,
-            max_payload=MAX_CONTROL_PACKET - _FIXED_HEADER - self._wrapping.overhead,
+            max_payload=self._settings.max_packet_size - _FIXED_HEADER - self._wrapping.overhead,
             give_up_at=self._now + self._settings.hand_window,
         )
         self._keys[key_id] = negotiation
@@ -270,6 +267,7 @@ class ControlSession:
             elif negotiation.state in {State.RESETTING, State.HANDSHAKE} and negotiation.give_up_at <= now:
                 waited = self._settings.hand_window
                 step = "TLS handshake" if negotiation.state is State.HANDSHAKE else "answer"
+                negotiation.advance(Input.TLS_ENDED)
                 self._events.append(SessionFailed(TimeoutError(f"no {step} within {waited:g} s (hand-window)")))
 
     def take_events(self) -> list[Event]:
@@ -307,13 +305,21 @@ class ControlSession:
             raise MalformedPacket("a key exchange of a key that is gone")
         negotiation.advance(Input.EXCHANGE_DONE)
         if self._current is not None:
-            self._current.retire_at = self._now + self._settings.hand_window
+            self._retire(self._current)
         self._current = negotiation
         self._events.append(
             KeyEstablished(
                 negotiation.key_id, exchange.remote, negotiation.peer_certificate(), negotiation.tls_description()
             )
         )
+
+    def _retire(self, replaced: Negotiation) -> None:
+        """Keep one key beside the newest for what is still on its way: key ids come round again."""
+        replaced.retire_at = self._now + self._settings.hand_window
+        for key_id, negotiation in list(self._keys.items()):
+            if negotiation.retire_at is not None and negotiation is not replaced:
+                del self._keys[key_id]
+                negotiation.drop()
 
     def message_received(self, text: str) -> None:
         """Pass a control message on."""

@@ -164,11 +164,11 @@ class TlsContexts:
         chain = [*_load_chain(settings.cert), *(_load_chain(settings.extra_certs) if settings.extra_certs else ())]
         origin = settings.key.origin
         try:
-            context.use_certificate(crypto.X509.from_cryptography(chain[0]))
+            context.use_certificate(chain[0])  # type: ignore[arg-type]  # the stubs are behind
             for intermediate in chain[1:]:
-                context.add_extra_chain_cert(crypto.X509.from_cryptography(intermediate))
+                context.add_extra_chain_cert(intermediate)  # type: ignore[arg-type]  # the same
             key = load_pem_private_key(settings.key.data, None)
-            context.use_privatekey(crypto.PKey.from_cryptography_key(key))  # type: ignore[arg-type]
+            context.use_privatekey(key)  # type: ignore[arg-type]
             context.check_privatekey()
         except (SSL.Error, ValueError, TypeError) as error:
             message = f"cannot be used with the certificate ({_ssl_words(error)}); is it the key of this certificate?"
@@ -210,19 +210,23 @@ class TlsContexts:
         return SSL.VERIFY_NONE
 
     def _verify(self, connection: SSL.Connection, cert: crypto.X509, error: int, depth: int, chain_ok: int) -> bool:
-        certificate = cert.to_cryptography()
-        if not chain_ok:
-            why: str | None = _VERIFY_ERRORS.get(error, f"verification error {error}")
-        elif depth == 0:
-            why = self._refusal(certificate)
-        else:
-            why = None
+        try:
+            why = self._verdict(cert.to_cryptography(), error, depth, chain_ok)
+        except Exception as broken:  # noqa: BLE001  whatever a stranger's certificate holds, it is refused
+            why = f"the certificate cannot be read ({broken})"
         if why is None:
             return True
         listener = connection.get_app_data().wrappedProtocol
         if isinstance(listener, VerificationListener):
-            listener.certificate_refused(f"{why}: {describe(certificate)}")
+            listener.certificate_refused(why)
         return False
+
+    def _verdict(self, certificate: x509.Certificate, error: int, depth: int, chain_ok: int) -> str | None:
+        if not chain_ok:
+            why: str | None = _VERIFY_ERRORS.get(error, f"verification error {error}")
+        else:
+            why = self._refusal(certificate) if depth == 0 else None
+        return None if why is None else f"{why}: {describe(certificate)}"
 
     def _refusal(self, certificate: x509.Certificate) -> str | None:
         """What OpenVPN's own conditions have against the peer's certificate; None if nothing."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 DEFAULT_MSSFIX = 1492
 """Bytes of the outer packet, its IP and UDP or TCP headers included, that the default keeps within."""
 
+ETHERNET_MTU = 1500
+
 _STREAM_PREFIX = 2
 _OPTION_END = 0
 _OPTION_NOP = 1
@@ -49,6 +51,15 @@ def max_mss(outer: int, overhead: int) -> int:
     less, which `clamp_mss` sees to.  The result is never below zero; 0 is no clamping.
     """
     return max(0, outer - overhead - IPV4_HEADER_SIZE - TCP_HEADER_SIZE)
+
+
+def path_mtu(overhead: int, tun_mtu: int) -> int | None:
+    """Return the largest packet inside, in bytes, that leaves whole on an Ethernet; None where that is no bound.
+
+    `overhead` is `link_overhead` and the channel's `overhead` together.
+    """
+    largest = ETHERNET_MTU - overhead
+    return largest if largest < tun_mtu else None
 
 
 def clamp_mss(packets: list[Buffer], largest: int) -> None:

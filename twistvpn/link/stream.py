@@ -19,6 +19,7 @@ from zope.interface import implementer
 from twistvpn.errors import MalformedPacket
 from twistvpn.interfaces import Address, Buffer, ILink, ILinkReceiver, Run, single
 from twistvpn.link.udp import readable
+from twistvpn.verbosity import log_observer
 from twistvpn.wire.framing import Deframer, frame_one, frame_run
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class StreamLink(Protocol):
     the one that ended the stream.
     """
 
-    _log = Logger()
+    _log = Logger(observer=log_observer)
     is_stream = True
     local = "stream"
 

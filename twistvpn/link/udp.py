@@ -24,6 +24,7 @@ from zope.interface import implementer
 
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import Address, Buffer, ILink, ILinkReceiver, Run
+from twistvpn.verbosity import log_observer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -189,7 +190,7 @@ class UdpLink:
     `receiver.link_lost` is called when the socket fails, not after `close`.
     """
 
-    _log = Logger()
+    _log = Logger(observer=log_observer)
     is_stream = False
 
     def __init__(self, reactor: IReactorFDSet, sock: socket.socket, receiver: ILinkReceiver) -> None:

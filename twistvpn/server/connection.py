@@ -12,6 +12,7 @@ from twistvpn.control.verify import common_name, tls_failure_words
 from twistvpn.errors import AuthenticationRejected, NegotiationError, PoolExhausted
 from twistvpn.interfaces import Credentials, Lease
 from twistvpn.server.offers import Agreement, agree
+from twistvpn.verbosity import log_observer
 from twistvpn.wire.messages import AuthFailed, Exit, PushRequest, Restart, decode_message, encode_message, split_push
 from twistvpn.wire.options import IvProto, iv_proto, parse_peer_info
 
@@ -72,7 +73,7 @@ class ServerConnection:
     `identity` names it once it is authenticated; `lease` and `peer_id` are there once it is admitted.
     """
 
-    log = Logger()
+    log = Logger(observer=log_observer)
 
     def __init__(self, host: ConnectionHost, clock: IReactorTime, described: str) -> None:
         self.identity: str | None = None
@@ -240,6 +241,6 @@ class ServerConnection:
 
     def disconnect(self, reason: str, params: str = "") -> None:
         """Send the client away and let it come back; `params` "[N]" sends it to its next remote."""
-        if self.stage in {Stage.ADMITTED, Stage.CONNECTED}:
+        if self.peer.is_open and self.stage in {Stage.ADMITTED, Stage.CONNECTED}:
             self.peer.send_message(encode_message(Restart(params)))
         self.peer.linger(reason)

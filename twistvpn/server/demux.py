@@ -91,10 +91,15 @@ class Demux:
     # What links say (`interfaces.ILinkReceiver`)
 
     def runs_received(self, link: ILink, batch: Sequence[tuple[Run, Address]]) -> None:
-        """Sort one wake-up's runs; a run of data packets stays whole."""
+        """Sort one wake-up's runs; a run of data packets stays whole.
+
+        A stream that does not open with a session is closed.
+        """
         for run, address in batch:
             for part in uniform_parts(run):
                 self._dispatch(link, address, part)
+        if link.is_stream and link not in self._by_stream:
+            link.close()
 
     def link_lost(self, link: ILink, reason: Failure) -> None:
         """A stream has closed: its peer is gone."""
@@ -171,7 +176,6 @@ class Demux:
             return
         peer = self._opener.open_peer(link, address, 1, None)
         if peer is None:
-            link.close()
             return
         self._enter(peer, packet.session_id)
         peer.session.accept(packet, self._clock.seconds())

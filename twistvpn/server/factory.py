@@ -31,6 +31,7 @@ from twistvpn.peer import Peer, build_peer, local_occ_string
 from twistvpn.server.connection import ServerConnection
 from twistvpn.server.demux import NO_PEER_ID, Demux
 from twistvpn.server.offers import network_options
+from twistvpn.verbosity import log_observer
 from twistvpn.wire.keymethod import KeyMethod2, KeySource
 from twistvpn.wire.roles import Role
 
@@ -123,7 +124,7 @@ class VpnFactory(Factory):
 
     protocol: type[ClientProtocol] = ClientProtocol  # type: ignore[assignment]  # a BaseProtocol, as there is no byte stream
     noisy = False
-    log = Logger()
+    log = Logger(observer=log_observer)
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import serverFromString
@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.link.stream import StreamLinkFactory, describe
 from twistvpn.link.udp import UdpLink, bind_refusal, open_udp_socket
+from twistvpn.verbosity import log_observer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,10 +26,26 @@ if TYPE_CHECKING:
     from twistvpn.interfaces import ILinkReceiver
 
 
+class Listening(Protocol):
+    """What makes a server's links: `Listeners`, or an application's own."""
+
+    def bind(self) -> None:
+        """Take what needs privileges; raises `EnvironmentRefusal`."""
+
+    def start(self, on_refusal: Callable[[EnvironmentRefusal], None]) -> None:
+        """Begin to receive; what turns out not to work later is told to `on_refusal`."""
+
+    def described(self) -> list[str]:
+        """Where it listens, for people."""
+
+    def stop(self) -> None:
+        """Stop listening and close the links."""
+
+
 class Listeners:
     """Everything one server listens on.  `bind` may be called while we have privileges, `start` any time later."""
 
-    log = Logger()
+    log = Logger(observer=log_observer)
 
     def __init__(self, reactor: Any, listen: Sequence[Listen], receiver: ILinkReceiver) -> None:
         self.links: list[UdpLink] = []

@@ -43,8 +43,9 @@ def choose_cipher(wanted: Sequence[str], fallback: str | None, info: Mapping[str
     elif info.get("IV_NCP", "") >= "2":
         offered = list(_NCP_2_CIPHERS)
     else:
-        only = parse_occ(occ).get("cipher", "").upper()
-        offered = [only] if only else [fallback] if fallback else []
+        # Without negotiation the client uses the one it names, or what its admin and ours have agreed on.
+        offered = [parse_occ(occ).get("cipher", "").upper() or fallback or ""]
+        wanted = [*wanted, fallback] if fallback else wanted
     for name in wanted:
         if name in offered:
             return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,14 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from twistvpn.control.keys import control_key
+from twistvpn.data.inet import IPV6_HEADER_SIZE
+from twistvpn.data.mss import link_overhead, path_mtu
 from twistvpn.server.factory import VpnFactory
 from twistvpn.server.listening import Listeners
 from twistvpn.server.pool import AddressPool, pool_range
-from twistvpn.server.status import write_status
+from twistvpn.server.status import format_status
+from twistvpn.status_file import write_status_file
+from twistvpn.verbosity import log_observer
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
@@ -22,7 +27,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from twistvpn.config.settings import ServerSettings, Settings
-    from twistvpn.interfaces import IAuthenticator, ITun
+    from twistvpn.interfaces import IAuthenticator, ILinkReceiver, IPool, ITun
+    from twistvpn.server.listening import Listening
     from twistvpn.tun.netlink import NetworkConfigurator
 
 CRL_INTERVAL = 5.0
@@ -30,6 +36,10 @@ CRL_INTERVAL = 5.0
 
 FAREWELL = 1.0
 """Seconds that a stopping server gives its clients to acknowledge its goodbye."""
+
+
+_LARGEST_OVERHEAD = link_overhead(IPV6_HEADER_SIZE, is_stream=False) + 24
+"""Bytes around a packet to a client over UDP and IPv6, P_DATA_V2: one bound must do for all clients."""
 
 
 def own_addresses(server: ServerSettings) -> tuple[IPv4Address | None, IPv6Address | None]:
@@ -48,10 +58,11 @@ class VpnServerService(Service):
 
     `open_tun` makes the device; `configurator` sets its addresses and routes on the host, None leaves the host
     alone, for applications that take packets themselves.  `on_fatal` is told why the server cannot go on.
-    `factory`, made by `factory_class`, is there once the service has opened its device.
+    `factory`, made by `factory_class`, is there once the service has opened its device.  `pool` replaces the
+    configured addresses, `listen` the sockets: it is given the receiver of every link.
     """
 
-    log = Logger()
+    log = Logger(observer=log_observer)
 
     def __init__(
         self,
@@ -63,6 +74,8 @@ class VpnServerService(Service):
         on_fatal: Callable[[str], None],
         *,
         factory_class: type[VpnFactory] = VpnFactory,
+        pool: IPool | None = None,
+        listen: Callable[[ILinkReceiver], Listening] | None = None,
     ) -> None:
         assert settings.server is not None
         self.settings = settings
@@ -76,11 +89,13 @@ class VpnServerService(Service):
         self._on_fatal = on_fatal
         self._key = control_key(settings.control, Role.SERVER)
         self._own = own_addresses(settings.server)
-        self._listeners: Listeners | None = None
+        self._pool = pool
+        self._listen = listen or partial(Listeners, reactor, settings.server.listen)
+        self._listeners: Listening | None = None
         self._chores: list[LoopingCall] = []
 
     @property
-    def listeners(self) -> Listeners:
+    def listeners(self) -> Listening:
         """Where the server listens; there once the service has been started."""
         assert self._listeners is not None
         return self._listeners
@@ -101,19 +116,21 @@ class VpnServerService(Service):
         tun = self._open_tun()
         try:
             self._configure(tun)
-            ipv4, ipv6 = self._own
-            taken = frozenset(address for address in (ipv4, ipv6) if address is not None)
-            pool = AddressPool(pool_range(server), taken, server.fixed_addresses)
+            pool = self._pool or self._configured_pool()
             self.factory = self.factory_class(
                 self.settings, self._key, tun, pool, self._authenticator, self._own, self._reactor
             )
-            self._listeners = Listeners(self._reactor, server.listen, self.factory.demux)
+            self._listeners = self._listen(self.factory.demux)
             self._listeners.bind()
         except BaseException:
             self.factory = None
             self._unconfigure()
             tun.close()
             raise
+
+    def _configured_pool(self) -> IPool:
+        taken = frozenset(address for address in self._own if address is not None)
+        return AddressPool(pool_range(self._server), taken, self._server.fixed_addresses)
 
     def _configure(self, tun: ITun) -> None:
         host, server, device = self._configurator, self._server, self.settings.device
@@ -122,13 +139,14 @@ class VpnServerService(Service):
         ipv4, ipv6 = self._own
         host.set_mtu(tun.name, device.mtu)
         host.set_txqueuelen(tun.name, device.txqueuelen)
-        if ipv4 is not None and server.network is not None:
-            host.add_address(tun.name, IPv4Interface(f"{ipv4}/{server.network.prefixlen}"))
-        if ipv6 is not None and server.network6 is not None:
-            host.add_address(tun.name, IPv6Interface(f"{ipv6}/{server.network6.prefixlen}"))
         host.set_up(tun.name)
+        mtu = path_mtu(_LARGEST_OVERHEAD, device.mtu)
+        if ipv4 is not None and server.network is not None:
+            host.add_address(tun.name, IPv4Interface(f"{ipv4}/{server.network.prefixlen}"), mtu)
+        if ipv6 is not None and server.network6 is not None:
+            host.add_address(tun.name, IPv6Interface(f"{ipv6}/{server.network6.prefixlen}"), mtu)
         for route in server.routes:
-            host.add_route(route.network, None, tun.name, route.metric)
+            host.add_route(route.network, None, tun.name, route.metric, mtu)
         self.log.info("{tun} is up, address {ipv4} {ipv6}", tun=tun.name, ipv4=ipv4 or "", ipv6=ipv6 or "")
 
     def _unconfigure(self) -> None:
@@ -156,9 +174,21 @@ class VpnServerService(Service):
         assert self.factory is not None
         assert self.settings.status is not None
         try:
-            write_status(self.settings.status, self.factory, self._reactor.seconds())
+            write_status_file(self.settings.status, format_status(self.factory, self._reactor.seconds()))
         except OSError as error:
             self.log.warn("cannot write the status file {path}: {why}", path=self.settings.status, why=error.strerror)
+
+    def log_status(self) -> None:
+        """Log who is connected and what was dropped, as the status file tells it."""
+        if self.factory is not None:
+            for line in format_status(self.factory, self._reactor.seconds()).splitlines():
+                self.log.info("{line}", line=line)
+
+    def reload(self) -> None:
+        """Look at once for what may change in a file under a running server: the CRL."""
+        if self.factory is not None:
+            self.log.info("reading the CRL anew; everything else of the configuration needs a restart")
+            self.factory.enforce_crl()
 
     def stopService(self) -> Deferred[None]:
         """Send everybody away, stop listening, and take back addresses, routes and the device; fires when done."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twistvpn.link.udp import readable
@@ -64,10 +62,3 @@ def _routes(connection: ServerConnection) -> list[str]:
         for address in connection.lease or ()
         if address is not None
     ]
-
-
-def write_status(path: str, factory: VpnFactory, now: float) -> None:
-    """Replace the status file in one step; raises `OSError`."""
-    temporary = Path(f"{path}.{os.getpid()}")
-    temporary.write_text(format_status(factory, now))
-    temporary.replace(path)

@@ -23,6 +23,7 @@ from zope.interface import implementer
 
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import NO_OFFLOAD, VNET_HEADER_SIZE, Buffer, Frame, IFrameReceiver, ITun
+from twistvpn.verbosity import log_observer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -108,7 +109,7 @@ class TunDevice:
     super-packets, and so on.
     """
 
-    _log = Logger()
+    _log = Logger(observer=log_observer)
 
     def __init__(
         self,

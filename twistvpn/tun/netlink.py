@@ -31,6 +31,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from twisted.logger import Logger
 
 from twistvpn.errors import EnvironmentRefusal
+from twistvpn.verbosity import log_observer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,7 @@ _Netlink: TypeAlias = Any
 """A pyroute2 IPRoute; the package has no types."""
 
 IFA_F_NODAD = 0x02
+IFA_F_NOPREFIXROUTE = 0x200
 RT_TABLE_MAIN = 254
 RT_SCOPE_UNIVERSE = 0
 RT_SCOPE_LINK = 253
@@ -99,29 +101,36 @@ class NetworkConfigurator:
     It needs CAP_NET_ADMIN for what changes something, also after privileges were shed.
     """
 
-    _log = Logger()
+    _log = Logger(observer=log_observer)
 
     def __init__(self, open_netlink: Callable[[], _Netlink] = IPRoute) -> None:
         self._open_netlink = open_netlink
         self._undo: list[tuple[str, Callable[[_Netlink], object]]] = []
 
-    def add_address(self, ifname: str, interface: IPInterface) -> None:
+    def add_address(self, ifname: str, interface: IPInterface, path_mtu: int | None = None) -> None:
         """Give `ifname` the address and its network; IPv6 without duplicate address detection.
 
-        An address that the interface has already stays its own: `undo` leaves it.
+        `path_mtu` (bytes) bounds packets to the network, where that is less than the interface's MTU; the interface
+        is up then.  An address that the interface has already stays its own: `undo` leaves it.
         """
 
         def operation(netlink: _Netlink) -> None:
             address = {"index": _index(netlink, ifname), "address": str(interface.ip)}
             address["prefixlen"] = interface.network.prefixlen
-            flags = {"flags": IFA_F_NODAD} if interface.version == 6 else {}
+            flags = IFA_F_NODAD if interface.version == 6 else 0
+            if path_mtu is not None:
+                flags |= IFA_F_NOPREFIXROUTE
             try:
-                netlink.addr("add", **address, **flags)
+                netlink.addr("add", **address, flags=flags)
             except NetlinkError as error:
                 if error.code != errno.EEXIST:
                     raise
                 return
             self._remember(f"address {interface} of {ifname}", lambda link: link.addr("del", **address))
+            if path_mtu is not None:
+                # The kernel's own route to the network would not have the MTU.
+                route = _route_request(netlink, interface.network, None, ifname, None, path_mtu)
+                netlink.route("add", **route, prefsrc=str(interface.ip))
 
         self._change(f"cannot give {ifname} the address {interface}", operation)
 
@@ -143,9 +152,11 @@ class NetworkConfigurator:
         gateway: IPAddress | None = None,
         ifname: str | None = None,
         metric: int | None = None,
+        path_mtu: int | None = None,
     ) -> None:
         """Route `network` through `gateway`, through `ifname`, or through a gateway on that interface.
 
+        `path_mtu` (bytes) bounds packets on this route, where that is less than the interface's MTU.
         The same route there already stays: `undo` leaves it.  Another one for the same network and metric is refused.
         """
         if gateway is None and ifname is None:
@@ -153,7 +164,7 @@ class NetworkConfigurator:
         described = _describe_route(network, gateway, ifname, metric)
 
         def operation(netlink: _Netlink) -> None:
-            route = _route_request(netlink, network, gateway, ifname, metric)
+            route = _route_request(netlink, network, gateway, ifname, metric, path_mtu)
             try:
                 netlink.route("add", **route)
             except NetlinkError as error:
@@ -291,7 +302,12 @@ def _index(netlink: _Netlink, ifname: str) -> int:
 
 
 def _route_request(
-    netlink: _Netlink, network: IPNetwork, gateway: IPAddress | None, ifname: str | None, metric: int | None
+    netlink: _Netlink,
+    network: IPNetwork,
+    gateway: IPAddress | None,
+    ifname: str | None,
+    metric: int | None,
+    path_mtu: int | None,
 ) -> dict[str, Any]:
     request: dict[str, Any] = {
         "dst": str(network),
@@ -306,6 +322,8 @@ def _route_request(
     elif network.version == 4:
         # Without this scope no other route could have a gateway in the network.
         request["scope"] = RT_SCOPE_LINK
+    if path_mtu is not None:
+        request["metrics"] = {"mtu": path_mtu}
     return request
 
 

@@ -142,11 +142,14 @@ class Peer:
         now = self._clock.seconds()
         try:
             self.session.receive_datagram(datagram, now)
+            self._heard = now
+            self.pump()
         except WireError as error:
             self.drops[error.reason] += 1
-        else:
-            self._heard = now
-        self.pump()
+            self.pump()
+        except Exception:  # noqa: BLE001  a fault that one peer finds must not touch the others
+            self._log.failure("a control packet from {peer} could not be processed", peer=self.address)
+            self.close("internal error")
 
     def send_message(self, text: str) -> None:
         """Send a control message."""
@@ -199,7 +202,10 @@ class Peer:
         self.link.send_runs(self.channel.seal_occ_exit(self._clock.seconds()), self.address)
 
     def send_frames(self, frames: Sequence[Frame]) -> None:
-        """Seal IP packets and send them."""
+        """Seal IP packets and send them; there is nobody to take them once the peer is about to be closed."""
+        if self._state is not PeerState.OPEN:
+            self.drops["closed"] += len(frames)
+            return
         runs = self.channel.seal(frames, self._clock.seconds())
         if runs:
             self.link.send_runs(runs, self.address)
@@ -266,6 +272,8 @@ class Peer:
             times.append(self._linger_until)
             return min(when for when in times if when is not None)
         times.append(self._renegotiate_at)
+        if self.channel.must_renegotiate and self.session.can_renegotiate:
+            times.append(0.0)
         if self.keepalive.ping:
             times.append(self._last_sent() + self.keepalive.ping)
         if self.keepalive.ping_restart:

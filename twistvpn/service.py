@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.strcred import StrcredException, makeChecker
 
 from twistvpn.client.service import VpnClientService
@@ -89,8 +90,20 @@ def make_authenticator(server: ServerSettings) -> IAuthenticator:
     checkers = []
     for description in server.authenticators:
         try:
-            checkers.append(makeChecker(description))
+            checkers.append(_make_checker(description))
         except (StrcredException, ValueError, OSError) as error:
             message = f"{description!r} is no authentication that Twisted knows: {error or type(error).__name__}"
             raise ConfigError(message, option="auth") from error
     return CredAuthenticator(checkers, "username" if server.username_as_common_name else "common-name")
+
+
+def _make_checker(description: str) -> ICredentialsChecker:
+    checker: ICredentialsChecker = makeChecker(description)
+    if isinstance(checker, InMemoryUsernamePasswordDatabaseDontUse):
+        # `memory:` keeps text, and compares it with bytes.
+        checker.users = {_bytes(name): _bytes(password) for name, password in checker.users.items()}
+    return checker
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text

@@ -135,14 +135,11 @@ class VpnProcessService(MultiService):
             raise EnvironmentRefusal(f"cannot write the status file {status}: {error.strerror}") from error
         become(identity)
         _log.info("going on as {who}", who=identity.described)
-        try:
-            if isinstance(crl, str):
-                os.close(os.open(crl, os.O_RDONLY | os.O_CLOEXEC))
-        except OSError as error:
-            message = (
-                f"crl-verify: {identity.described} cannot read {crl} ({error.strerror}), which may change any time"
-            )
-            raise EnvironmentRefusal(message) from error
+        # These are opened again and again while we run.
+        if status is not None:
+            _check_access(status, os.O_WRONLY, f"status: {identity.described} cannot write")
+        if isinstance(crl, str):
+            _check_access(crl, os.O_RDONLY, f"crl-verify: {identity.described} cannot read")
 
     def _take_signals(self) -> None:
         wanted: dict[signal.Signals, Callable[[], None]] = {
@@ -168,6 +165,13 @@ class VpnProcessService(MultiService):
         if sys.__stderr__ is not None and not self._logs_to_terminal:
             sys.__stderr__.write(f"twistvpn: {error}\n")
         raise SystemExit(1) from None
+
+
+def _check_access(path: str, flags: int, refusing: str) -> None:
+    try:
+        os.close(os.open(path, flags | os.O_CLOEXEC))
+    except OSError as error:
+        raise EnvironmentRefusal(f"{refusing} {path}: {error.strerror}") from error
 
 
 def makeService(options: Options) -> VpnProcessService:

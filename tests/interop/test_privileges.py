@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +13,12 @@ from tests.interop.peers import GATEWAY, OURS, STOCK
 from tests.interop.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.interop.peers import Lab, Peer
+    from tests.interop.peers import Lab
 
 pytestmark = [pytest.mark.interop, pytest.mark.skipif(OURS == STOCK, reason="stock openvpn does it with libcap-ng")]
 
 ENDED = {0, -signal.SIGTERM}
 PRIVILEGES = ("user nobody", "group nogroup")
-
-
-def uid_of(peer: Peer) -> int:
-    return os.stat(f"/proc/{peer.process.pid}").st_uid  # noqa: PTH116
 
 
 def test_a_client_as_nobody_cleans_up(lab: Lab) -> None:
@@ -55,12 +51,16 @@ def test_a_client_as_nobody_connects_again(lab: Lab) -> None:
 
 
 def test_a_server_as_nobody_serves_and_cleans_up(lab: Lab) -> None:
-    status = lab.directory / "status"
-    lab.directory.chmod(0o755)
+    with tempfile.TemporaryDirectory(prefix="twistvpn-status-") as folder:
+        Path(folder).chmod(0o755)
+        _serve_as_nobody(lab, Path(folder) / "status")
+
+
+def _serve_as_nobody(lab: Lab, status: Path) -> None:
     server = lab.server(OURS, *PRIVILEGES, "route 192.168.78.0 255.255.255.0", f"status {status} 1")
+    client = lab.client(STOCK)
     before = server.namespace.footprint()
     server.start()
-    client = lab.client(STOCK)
     client.start()
     assert client.namespace.answers(GATEWAY)
     wait_until(lambda: "client,10.99.1.2" in status.read_text(), "the client in the status file")
@@ -79,6 +79,14 @@ def test_a_crl_that_nobody_can_read_is_refused(lab: Lab) -> None:
     server.process.start()
     assert server.process.wait() == 1
     assert server.process.lines("crl-verify: user nobody, group nogroup cannot read .*crl.pem: Permission denied")
+    assert "Traceback" not in server.process.log()
+
+
+def test_a_status_file_that_nobody_can_write_is_refused(lab: Lab) -> None:
+    server = lab.server(OURS, *PRIVILEGES, f"status {lab.directory}/status")
+    server.process.start()
+    assert server.process.wait() == 1
+    assert server.process.lines("status: user nobody, group nogroup cannot write .*status: Permission denied")
     assert "Traceback" not in server.process.log()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401  what looks names up would load it late, when it may no longer be readable
 import socket
 from typing import TYPE_CHECKING, Protocol
 
@@ -60,6 +61,20 @@ class _Resolution:
         self._done.callback(self._found)
 
 
+def _literal(remote: Remote) -> str | None:
+    """The host if it is an address, as the kernel writes it; None for a name.
+
+    Raises `NameNotFound` for what cannot be a name: the resolver would never say so.
+    """
+    try:
+        found = socket.getaddrinfo(remote.host, remote.port, remote.family, socket.SOCK_DGRAM, 0, socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return None
+    except UnicodeError as error:
+        raise NameNotFound(f"{remote.host!r} is not a host name: {error}") from error
+    return str(found[0][4][0])
+
+
 class LinkOpener:
     """Opens links for one client.  Addresses a name had before serve again where it no longer resolves."""
 
@@ -73,6 +88,9 @@ class LinkOpener:
 
         With all traffic in a tunnel that is down, the resolver may be out of reach.
         """
+        literal = _literal(remote)
+        if literal is not None:
+            return [literal]
         done: Deferred[list[str]] = Deferred()
         self._reactor.nameResolver.resolveHostName(
             _Resolution(done), remote.host, remote.port, _ADDRESS_TYPES[remote.family]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,8 @@ class ClientNetwork:
 
         `path_mtu` (bytes) bounds what goes into the tunnel so that nothing is fragmented outside.
         """
-        comparable = (pushed, server, path_mtu)
+        # What concerns the data channel alone, as the peer-id, is another in every session.
+        comparable = (replace(pushed, peer_id=None, cipher=None, auth_token=None), server, path_mtu)
         if self._applied == comparable:
             return
         self.undo()

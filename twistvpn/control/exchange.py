@@ -77,7 +77,10 @@ class KeyExchange(TwistedProtocol):
         """TLS stands: the client speaks first."""
         self._state = _State.AWAITING_KEYS
         if self._is_client:
-            self._write(encode_client(self.local))
+            try:
+                self._write(encode_client(self.local))
+            except NegotiationError as error:
+                self._fail(str(error))
 
     def dataReceived(self, data: bytes) -> None:
         """Take the plaintext of one TLS record."""
@@ -106,7 +109,7 @@ class KeyExchange(TwistedProtocol):
         while (end := self._pending.find(b"\0")) >= 0:
             text, self._pending = self._pending[:end], self._pending[end + 1 :]
             if text:
-                self._listener.message_received(text.decode("utf-8", "replace"))
+                self._listener.message_received(text.decode("utf-8", "replace").rstrip("\r\n"))
         self._refuse_flood()
 
     def _refuse_flood(self) -> None:
@@ -119,7 +122,7 @@ class KeyExchange(TwistedProtocol):
 
     def send(self, text: str) -> None:
         """Send one control message in a TLS record of its own."""
-        self._write(text.encode() + b"\0")
+        self._write(text.encode("utf-8", "replace") + b"\0")
 
     def _write(self, data: bytes) -> None:
         if self.transport is not None:

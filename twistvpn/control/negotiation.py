@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from twistvpn.control.exchange import KeyExchange
 from twistvpn.control.tls import ControlTlsFactory, ReliableTransport, drop
-from twistvpn.errors import MalformedPacket
+from twistvpn.errors import MalformedPacket, NegotiationError
 from twistvpn.wire.opcodes import Opcode
 
 if TYPE_CHECKING:
@@ -126,8 +126,12 @@ class Negotiation:
         return f"{handle.get_protocol_version_name()} {handle.get_cipher_name()}"
 
     def export(self, label: bytes, length: int) -> bytes:
-        """Keying material of the TLS session (RFC 5705, RFC 8446 section 7.5)."""
-        assert self._tls is not None
+        """Keying material of the TLS session (RFC 5705, RFC 8446 section 7.5).
+
+        Raises `NegotiationError` where TLS has ended.
+        """
+        if self._tls is None:
+            raise NegotiationError("the TLS session has ended")
         material: bytes = self._tls.getHandle().export_keying_material(label, length)
         return material
 

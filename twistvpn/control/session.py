@@ -14,7 +14,7 @@ from twistvpn.control.exchange import KeyExchange
 from twistvpn.control.negotiation import Input, Negotiation, State
 from twistvpn.control.reliable import ACKS_WITH_MESSAGE, Message, Reliable
 from twistvpn.crypto.derive import EXPORTER_LABEL, EXPORTER_LENGTH, key_expansion_prf
-from twistvpn.errors import MalformedPacket, UnknownKey, WireError
+from twistvpn.errors import MalformedPacket, NegotiationError, UnknownKey, WireError
 from twistvpn.wire.opcodes import Opcode
 from twistvpn.wire.packets import MAX_ACKS, SESSION_ID_SIZE, ControlPacket
 from twistvpn.wire.roles import Role
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _FIXED_HEADER = 1 + SESSION_ID_SIZE + 1 + 4 * ACKS_WITH_MESSAGE + SESSION_ID_SIZE + 4
 """Opcode, session id, acknowledgements with the peer's session id, message id."""
+
+MAX_PAYLOAD = 2048
+"""Bytes of a control message that is taken; no peer sends more, and strangers may make us keep a window of them."""
 
 _KEY_IDS = 8
 
@@ -152,12 +155,16 @@ class ControlSession:
 
     # Renegotiation
 
+    @property
+    def can_renegotiate(self) -> bool:
+        """Whether there is a key to be replaced, and no other is about to replace it."""
+        return self._current is not None and self._next_key_id() not in self._keys
+
     def renegotiate(self, now: float) -> None:
         """Start the next key with a soft reset; nothing happens while one is under way."""
         self._now = now
-        if self._current is None or self._next_key_id() in self._keys:
-            return
-        self._soft_reset()
+        if self.can_renegotiate:
+            self._soft_reset()
 
     def _soft_reset(self) -> Negotiation:
         return self._open(self._next_key_id(), Opcode.P_CONTROL_SOFT_RESET_V1, Reliable(self._settings.tls_timeout))
@@ -175,6 +182,8 @@ class ControlSession:
     def receive(self, packet: ControlPacket, now: float) -> None:
         """Take one control packet that is already unwrapped; raises `WireError` for one that is to be dropped."""
         self._now = now
+        if len(packet.payload) > MAX_PAYLOAD:
+            raise MalformedPacket(f"a control message of {len(packet.payload)} bytes")
         self._check_session_ids(packet)
         negotiation = self._keys.get(packet.key_id)
         if negotiation is None:
@@ -284,12 +293,16 @@ class ControlSession:
     # Keys
 
     def key_material(self, key_id: int, derivation: KeyDerivation) -> bytes:
-        """The 256 bytes that the data keys of an established key are cut from (`crypto.derive.split_keys`)."""
-        negotiation = self._keys[key_id]
+        """The 256 bytes that the data keys of an established key are cut from (`crypto.derive.split_keys`).
+
+        Raises `NegotiationError` where the key is there no longer: its TLS has ended, or others have replaced it.
+        """
+        negotiation = self._keys.get(key_id)
+        if negotiation is None or negotiation.exchange.remote is None:
+            raise NegotiationError(f"key {key_id} is gone")
         if derivation is KeyDerivation.EXPORTER:
             return negotiation.export(EXPORTER_LABEL, EXPORTER_LENGTH)
         exchange = negotiation.exchange
-        assert exchange.remote is not None
         assert self.remote_session_id is not None
         ours, theirs = exchange.local.source, exchange.remote.source
         if self._role is Role.CLIENT:

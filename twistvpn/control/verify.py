@@ -22,6 +22,7 @@ from zope.interface import implementer
 from twistvpn.config.settings import Material
 from twistvpn.crypto.groups import set_groups
 from twistvpn.errors import ConfigError
+from twistvpn.wire.options import printable
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
@@ -74,8 +75,9 @@ def common_name(certificate: x509.Certificate) -> str | None:
 
 def describe(certificate: x509.Certificate) -> str:
     """A certificate in the words of a log line: subject, serial number and when it is valid."""
+    subject = printable(certificate.subject.rfc4514_string())
     return (
-        f"{certificate.subject.rfc4514_string() or 'no subject'} (serial {certificate.serial_number:x}, valid "
+        f"{subject or 'no subject'} (serial {certificate.serial_number:x}, valid "
         f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M} to {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC)"
     )
 
@@ -164,7 +166,7 @@ class TlsContexts:
         chain = [*_load_chain(settings.cert), *(_load_chain(settings.extra_certs) if settings.extra_certs else ())]
         origin = settings.key.origin
         try:
-            context.use_certificate(chain[0])  # type: ignore[arg-type]  # the stubs are behind
+            context.use_certificate(chain[0])
             for intermediate in chain[1:]:
                 context.add_extra_chain_cert(intermediate)  # type: ignore[arg-type]  # the same
             key = load_pem_private_key(settings.key.data, None)
@@ -179,11 +181,8 @@ class TlsContexts:
         store = context.get_cert_store()
         if settings.ca is None or store is None:
             return
-        authorities = _load_chain(settings.ca)
-        for authority in authorities:
+        for authority in _load_chain(settings.ca):
             store.add_cert(crypto.X509.from_cryptography(authority))
-        if self._role is Role.SERVER:
-            context.set_client_ca_list([crypto.X509.from_cryptography(a).get_subject() for a in authorities])
         crl = self._load_crl()
         if crl is not None:
             store.add_crl(crl)

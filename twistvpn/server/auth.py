@@ -58,7 +58,9 @@ class CredAuthenticator:
     def _try(self, credentials: Credentials, index: int) -> Deferred[str]:
         if index == len(self._checkers):
             return fail(AuthenticationRejected("wrong username or password"))
-        login = UsernamePassword(credentials.username.encode(), credentials.password.encode())
+        # As they came, whether they are UTF-8 or not.
+        username = credentials.username.encode("utf-8", "surrogateescape")
+        login = UsernamePassword(username, credentials.password.encode("utf-8", "surrogateescape"))
 
         def accepted(_avatar: object) -> str:
             by_certificate = self._identify == "common-name" and credentials.common_name is not None

@@ -14,9 +14,11 @@ from twistvpn.interfaces import Credentials, Lease
 from twistvpn.server.offers import Agreement, agree
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.messages import AuthFailed, Exit, PushRequest, Restart, decode_message, encode_message, split_push
-from twistvpn.wire.options import IvProto, iv_proto, parse_peer_info
+from twistvpn.wire.options import IvProto, iv_proto, parse_peer_info, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cryptography import x509
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
@@ -106,7 +108,7 @@ class ServerConnection:
         self._peer = peer
 
     def __str__(self) -> str:
-        return f"{self.identity}/{self.described}" if self.identity else self.described
+        return f"{printable(self.identity)}/{self.described}" if self.identity else self.described
 
     # What the peer reports (`peer.PeerHandler`)
 
@@ -130,6 +132,7 @@ class ServerConnection:
         self._host.ended(self, reason)
 
     def _session_failed(self, event: SessionFailed) -> None:
+        self.stage = Stage.ENDED
         if event.refusal is not None:
             self.log.warn("{client}: certificate refused: {why}", client=self, why=event.refusal)
             return
@@ -147,9 +150,12 @@ class ServerConnection:
             self._begin(event, credentials)
             decided = self._host.authenticate(credentials)
             decided.addCallbacks(self._accepted, self._refused)
-        else:
+        elif self.stage is Stage.CONNECTED:
             decided = self._host.authenticate(credentials)
             decided.addCallbacks(self._accepted_again, self._refused, callbackArgs=(event, cn))
+        else:
+            self._turn_away("renegotiated before it was let in")
+            return
         decided.addErrback(self._broken)
 
     def _begin(self, event: KeyEstablished, credentials: Credentials) -> None:
@@ -162,7 +168,7 @@ class ServerConnection:
             "{client}: {tls}, certificate of {cn}, {version} on {platform}",
             client=self,
             tls=event.description,
-            cn=credentials.common_name or "nobody",
+            cn=printable(credentials.common_name or "nobody"),
             version=credentials.peer_info.get("IV_VER", "an unknown version"),
             platform=credentials.peer_info.get("IV_PLAT", "an unknown platform"),
         )
@@ -175,8 +181,12 @@ class ServerConnection:
             self._host.admit(self, identity)
             assert self.peer_id is not None
             self._agreement = agree(self._host.data, self.peer_info, self._occ, self.peer_id)
-        except (NegotiationError, PoolExhausted) as error:
+        except NegotiationError as error:
             self._turn_away(str(error))
+            return
+        except PoolExhausted as error:
+            can_wait = IvProto.AUTH_FAIL_TEMP in iv_proto(self.peer_info)
+            self._turn_away(str(error), temporary={} if can_wait else None)
             return
         self.stage = Stage.ADMITTED
         if self._push_requested or IvProto.REQUEST_PUSH in iv_proto(self.peer_info):
@@ -188,7 +198,12 @@ class ServerConnection:
         if identity != self.identity or cn != self._common_name:
             self._turn_away(f"renegotiated as {identity}")
             return
-        self.peer.rekeyed(event.key_id)
+        try:
+            self.peer.rekeyed(event.key_id)
+        except NegotiationError as error:
+            self._turn_away(str(error))
+            return
+        self.certificate_serial = None if event.certificate is None else event.certificate.serial_number
         self.log.info(
             "{client}: renegotiated, key {key_id}, {tls}", client=self, key_id=event.key_id, tls=event.description
         )
@@ -201,12 +216,14 @@ class ServerConnection:
         self.log.failure("{client}: authentication broke", failure, client=self)
         self._turn_away("internal error")
 
-    def _turn_away(self, why: str) -> None:
+    def _turn_away(self, why: str, temporary: Mapping[str, str] | None = None) -> None:
+        """Refuse the client; `temporary` flags tell it that it may come again (AUTH_FAILED,TEMP)."""
         if self.stage is Stage.ENDED:
             return
+        why = printable(why)
         self.log.warn("{client}: refused: {why}", client=self, why=why)
         self.stage = Stage.ENDED
-        self.peer.send_message(encode_message(AuthFailed(why)))
+        self.peer.send_message(encode_message(AuthFailed(why, temporary)))
         self.peer.linger(f"refused: {why}")
 
     # Messages
@@ -216,6 +233,7 @@ class ServerConnection:
         if isinstance(message, PushRequest):
             self._push_request()
         elif isinstance(message, Exit):
+            self.stage = Stage.ENDED
             self.peer.linger("the client has said goodbye")
         else:
             self.log.debug("{client}: control message {kind} ignored", client=self, kind=type(message).__name__)
@@ -231,13 +249,16 @@ class ServerConnection:
         agreement, peer = self._agreement, self.peer
         assert agreement is not None
         self._pushed_at = self._clock.seconds()
-        if self.stage is Stage.ADMITTED:
+        is_first = self.stage is Stage.ADMITTED
+        if is_first:
             self.stage = Stage.CONNECTED
             peer.open_data(agreement.cipher, agreement.derivation, agreement.peer_id)
             peer.install_key(0)
-            self._host.connected(self)
         for reply in split_push([*self._host.options_for(self), *agreement.pushed]):
             peer.send_message(encode_message(reply))
+        if is_first:
+            # Last, so that what an application sends now finds the client ready.
+            self._host.connected(self)
 
     def disconnect(self, reason: str, params: str = "") -> None:
         """Send the client away and let it come back; `params` "[N]" sends it to its next remote."""

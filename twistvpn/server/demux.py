@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from zope.interface import implementer
 
+from twistvpn.control.reliable import SEND_WINDOW
 from twistvpn.errors import WireError
 from twistvpn.interfaces import ILinkReceiver
 from twistvpn.runs import uniform_parts
@@ -141,7 +142,8 @@ class Demux:
         if link.is_stream or peer.link.is_stream:
             self.drops["unknown-peer"] += len(run.datagrams())
             return
-        if peer.data_received(run):
+        # Who said goodbye in these very packets stays forgotten; an address that is somebody's is not taken from him.
+        if peer.data_received(run) and peer.is_open and (link, address) not in self._by_address:
             self._move(peer, link, address)
 
     def _move(self, peer: Peer, link: ILink, address: Address) -> None:
@@ -171,7 +173,7 @@ class Demux:
 
     def _stranger_on_stream(self, link: ILink, address: Address, datagram: Buffer) -> None:
         packet = self._key.new_wrapping().unwrap(datagram)
-        if not _is_reset(packet) or link in self._by_stream:
+        if not _is_reset(packet) or packet.acks or link in self._by_stream:
             self.drops["unknown-session"] += 1
             return
         peer = self._opener.open_peer(link, address, 1, None)
@@ -203,6 +205,9 @@ class Demux:
         return (
             packet.key_id == 0
             and packet.opcode in {Opcode.P_CONTROL_V1, Opcode.P_ACK_V1}
+            # Nothing but our reset can have been acknowledged: other packets are the late ones of a session that ended.
+            and set(packet.acks) == {0}
+            and (packet.message_id or 1) in range(1, 1 + SEND_WINDOW)
             and packet.remote_session_id is not None
             and self._cookies.accepts(packet.remote_session_id, address, packet.session_id, now)
         )

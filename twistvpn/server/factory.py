@@ -38,6 +38,7 @@ from twistvpn.wire.roles import Role
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from ipaddress import IPv4Address, IPv6Address
+    from typing import Literal
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
@@ -68,9 +69,10 @@ class TunnelTransport:
 
     disconnecting = False
 
-    def __init__(self, connection: ServerConnection, address: ClientAddress) -> None:
+    def __init__(self, connection: ServerConnection, address: ClientAddress, own: ClientAddress) -> None:
         self._connection = connection
         self._address = address
+        self._own = own
 
     def write(self, packet: Buffer) -> None:
         """Send one IP packet to the client."""
@@ -94,8 +96,8 @@ class TunnelTransport:
         return self._address
 
     def getHost(self) -> ClientAddress:
-        """The same as `getPeer`: both ends of a tunnel are named by the client."""
-        return self._address
+        """Our own end, by the server's addresses."""
+        return self._own
 
 
 class ClientProtocol(BaseProtocol):
@@ -228,8 +230,9 @@ class VpnFactory(Factory):
     def options_for(self, connection: ServerConnection) -> list[str]:
         """What the client is pushed about the network."""
         assert connection.lease is not None
+        proto: Literal["udp", "tcp"] = "tcp" if connection.peer.link.is_stream else "udp"
         return network_options(
-            self._server, self.settings.device, connection.lease, *self.own_addresses, connection.peer_info
+            self._server, self.settings.device, connection.lease, *self.own_addresses, connection.peer_info, proto
         )
 
     def connected(self, connection: ServerConnection) -> None:
@@ -247,7 +250,9 @@ class VpnFactory(Factory):
         protocol = self.buildProtocol(client)
         assert isinstance(protocol, ClientProtocol)
         self._protocols[peer] = protocol
-        protocol.makeConnection(TunnelTransport(connection, client))
+        protocol.makeConnection(
+            TunnelTransport(connection, client, ClientAddress("server", Lease(*self.own_addresses)))
+        )
         leased = ", ".join(str(address) for address in _addresses(lease))
         self.log.info("{client}: connected, address {leased}", client=connection, leased=leased)
 

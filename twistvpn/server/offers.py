@@ -12,6 +12,7 @@ from twistvpn.wire.options import IvProto, iv_proto, parse_occ
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from ipaddress import IPv4Address, IPv6Address
+    from typing import Literal
 
     from twistvpn.config.settings import DataSettings, DeviceSettings, ServerSettings
     from twistvpn.interfaces import Lease
@@ -79,9 +80,13 @@ def network_options(
     own4: IPv4Address | None,
     own6: IPv6Address | None,
     info: Mapping[str, str],
+    proto: Literal["udp", "tcp"],
 ) -> list[str]:
     """The options that make a client part of the network: gateway, addresses, keepalive, and the admin's own."""
     options = list(server.push)
+    if proto == "udp" and not any(option.startswith("explicit-exit-notify") for option in options):
+        # Nothing else tells us over UDP that a client has gone; its address is wanted back.
+        options.append("explicit-exit-notify 1")
     if server.network is not None and lease.ipv4 is not None:
         options += [
             f"route-gateway {own4}",

@@ -131,6 +131,8 @@ class NetworkConfigurator:
                 # The kernel's own route to the network would not have the MTU.
                 route = _route_request(netlink, interface.network, None, ifname, None, path_mtu)
                 netlink.route("add", **route, prefsrc=str(interface.ip))
+                # The kernel takes an IPv4 route back together with its address, an IPv6 route it does not.
+                self._remember(f"route to {interface.network}", lambda link: link.route("del", **route))
 
         self._change(f"cannot give {ifname} the address {interface}", operation)
 

@@ -185,9 +185,12 @@ Message: TypeAlias = (
 
 
 def decode_message(text: str) -> Message:
-    """Find the message that `text` (without its NUL) is; `Unknown` for everything else.  Never raises."""
+    """Find the message that `text` (without its NUL) is; `Unknown` for everything else.  Never raises.
+
+    A text that cannot be printed is no message, as in stock peers since CVE-2024-5594: it ends up in logs.
+    """
     command, _, rest = text.partition(",")
-    decoder = _DECODERS.get(command)
+    decoder = _DECODERS.get(command) if text.isprintable() else None
     return Unknown(text) if decoder is None else decoder(rest)
 
 

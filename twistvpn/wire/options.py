@@ -47,8 +47,13 @@ def parse_peer_info(text: str) -> dict[str, str]:
     for line in text.split("\n"):
         key, equals, value = line.partition("=")
         if equals and _KEY.fullmatch(key):
-            info.setdefault(key, "".join(char if char.isprintable() else "_" for char in value))
+            info.setdefault(key, printable(value))
     return info
+
+
+def printable(text: str) -> str:
+    """Make a peer's words fit for a line of a log or a file: what cannot be printed becomes '_'."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "_" for char in text)
 
 
 def format_peer_info(info: Mapping[str, str]) -> str:

@@ -1,0 +1,170 @@
+"""Every pushed option, and what is made of pushes that make no sense."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twistvpn.control.push import _READERS, PushedOptions, PushedRoute, parse_pushed
+from twistvpn.errors import NegotiationError
+
+SUBNET = ("topology subnet", "ifconfig 10.8.0.2 255.255.255.0")
+
+
+@pytest.mark.parametrize(
+    ("option", "field", "value"),
+    [
+        ("route-gateway 10.8.0.1", "gateway", IPv4Address("10.8.0.1")),
+        ("topology p2p", "topology", "p2p"),
+        ("redirect-gateway def1 bypass-dhcp", "redirect_gateway", frozenset({"def1", "bypass-dhcp"})),
+        ("redirect-gateway", "redirect_gateway", frozenset()),
+        ("ping 10", "ping", 10.0),
+        ("ping 0", "ping", 0.0),
+        ("ping-restart 60", "ping_restart", 60.0),
+        ("ping-exit 60", "ping_exit", 60.0),
+        ("peer-id 0", "peer_id", 0),
+        ("peer-id 16777215", "peer_id", 0xFFFFFF),
+        ("cipher AES-256-GCM", "cipher", "AES-256-GCM"),
+        ("key-derivation tls-ekm", "exporter_keys", True),
+        ("protocol-flags cc-exit tls-ekm", "exporter_keys", True),
+        ("protocol-flags cc-exit", "exporter_keys", False),
+        ("protocol-flags cc-exit dyn-tls-crypt", "protocol_flags", frozenset({"cc-exit", "dyn-tls-crypt"})),
+        ("tun-mtu 1400", "tun_mtu", 1400),
+        ("explicit-exit-notify", "explicit_exit_notify", 1),
+        ("explicit-exit-notify 3", "explicit_exit_notify", 3),
+        ("dhcp-option DNS 10.8.0.1", "dns", ("dhcp-option DNS 10.8.0.1",)),
+        ("dns server 1 address 10.8.0.1", "dns", ("dns server 1 address 10.8.0.1",)),
+        ("auth-token SESS_ID_AT_abc", "auth_token", "SESS_ID_AT_abc"),
+        ("block-outside-dns", "unknown", ("block-outside-dns",)),
+        ("ifconfig-ipv6 fd00::2/64 fd00::1", "ipv6", IPv6Interface("fd00::2/64")),
+        ("ifconfig-ipv6 fd00::2/64 fd00::1", "peer_address6", IPv6Address("fd00::1")),
+        ("ifconfig-ipv6 fd00::2/64", "peer_address6", None),
+    ],
+)
+def test_each_option(option: str, field: str, value: object) -> None:
+    assert getattr(parse_pushed([option]), field) == value
+
+
+def test_addresses_in_topology_subnet() -> None:
+    for order in (SUBNET, SUBNET[::-1]):
+        pushed = parse_pushed([*order, "route-gateway 10.8.0.1"])
+        assert pushed.ipv4 == IPv4Interface("10.8.0.2/24")
+        assert pushed.peer_address is None
+        assert pushed.vpn_gateway == IPv4Address("10.8.0.1")
+
+
+@pytest.mark.parametrize("topology", [(), ("topology net30",), ("topology p2p",)])
+def test_addresses_in_point_to_point_topologies(topology: tuple[str, ...]) -> None:
+    pushed = parse_pushed(["ifconfig 10.8.0.6 10.8.0.5", *topology])
+    assert pushed.ipv4 == IPv4Interface("10.8.0.6/32")
+    assert pushed.peer_address == pushed.vpn_gateway == IPv4Address("10.8.0.5")
+
+
+@pytest.mark.parametrize(
+    ("option", "route"),
+    [
+        ("route 192.168.1.0 255.255.255.0", PushedRoute(IPv4Network("192.168.1.0/24"))),
+        ("route 192.168.1.7 255.255.255.0", PushedRoute(IPv4Network("192.168.1.0/24"))),
+        ("route 192.168.1.7", PushedRoute(IPv4Network("192.168.1.7/32"))),
+        ("route 192.168.1.7 default default 5", PushedRoute(IPv4Network("192.168.1.7/32"), None, 5)),
+        ("route 10.0.0.0 255.0.0.0 vpn_gateway", PushedRoute(IPv4Network("10.0.0.0/8"))),
+        ("route 10.0.0.0 255.0.0.0 net_gateway 9", PushedRoute(IPv4Network("10.0.0.0/8"), "net_gateway", 9)),
+        ("route 10.0.0.0 255.0.0.0 10.8.0.9", PushedRoute(IPv4Network("10.0.0.0/8"), "10.8.0.9")),
+        ("route-ipv6 fd01::/48", PushedRoute(IPv6Network("fd01::/48"))),
+        ("route-ipv6 fd01::1/48 fd00::1 7", PushedRoute(IPv6Network("fd01::/48"), "fd00::1", 7)),
+        ("route-ipv6 ::/0 default 7", PushedRoute(IPv6Network("::/0"), None, 7)),
+    ],
+)
+def test_routes(option: str, route: PushedRoute) -> None:
+    assert parse_pushed([option]).routes == (route,)
+
+
+def test_what_may_come_more_than_once_is_kept_in_order_and_the_rest_is_the_last_one() -> None:
+    pushed = parse_pushed(["route 10.1.0.0", "ping 5", "dhcp-option DNS 1.1.1.1", "x", "route 10.2.0.0", "ping 7", "y"])
+    assert [str(route.network) for route in pushed.routes] == ["10.1.0.0/32", "10.2.0.0/32"]
+    assert pushed.ping == 7.0
+    assert pushed.unknown == ("x", "y")
+
+
+def test_nothing_pushed_is_nothing() -> None:
+    assert parse_pushed([]) == PushedOptions()
+    assert parse_pushed([" ", '""']).unknown == (" ", '""')
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "ifconfig 10.8.0.2",
+        "ifconfig 10.8.0.2 nonsense",
+        "ifconfig-ipv6",
+        "ifconfig-ipv6 10.8.0.2",
+        "route",
+        "route nonsense",
+        "route 10.0.0.0 255.0.255.0",
+        "route 10.0.0.0 255.0.0.0 somewhere",
+        "route 10.0.0.0 255.0.0.0 default many",
+        "route-ipv6 10.0.0.0/8",
+        "route-gateway dhcp",
+        "topology ring",
+        "ping",
+        "ping often",
+        "ping -1",
+        "ping-restart 1.5",
+        "peer-id -1",
+        "peer-id 16777216",
+        "cipher",
+        "key-derivation magic",
+        "tun-mtu 67",
+        "tun-mtu 65536",
+        "explicit-exit-notify maybe",
+        "auth-token",
+        "compress lz4",
+        "comp-lzo yes",
+        "fragment 1300",
+        'dhcp-option "DNS',
+        "ping 1\\0",
+    ],
+)
+def test_an_option_that_does_not_parse_is_named(option: str) -> None:
+    with pytest.raises(NegotiationError) as raised:
+        parse_pushed(["ping 10", option])
+    assert repr(option) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_netmask_that_is_none_is_refused() -> None:
+    with pytest.raises(NegotiationError, match="netmask"):
+        parse_pushed(["topology subnet", "ifconfig 10.8.0.2 10.8.0.1"])
+
+
+@pytest.mark.parametrize("option", ["comp-lzo no", "compress", "compress stub-v2"])
+def test_framing_is_never_changed_behind_our_back(option: str) -> None:
+    with pytest.raises(NegotiationError, match="framing"):
+        parse_pushed([option])
+
+
+def test_a_token_does_not_show() -> None:
+    assert "secret" not in repr(parse_pushed(["auth-token secret"]))
+
+
+WORDS = st.one_of(
+    st.text(max_size=12), st.sampled_from(["default", "10.0.0.1", "255.255.0.0", "fd00::1/64", "7", "-1"])
+)
+OPTIONS = st.one_of(
+    st.text(max_size=60),
+    st.builds(
+        lambda name, words: " ".join([name, *words]), st.sampled_from(sorted(_READERS)), st.lists(WORDS, max_size=5)
+    ),
+)
+
+
+@given(st.lists(OPTIONS, max_size=6))
+def test_any_text_is_options_or_a_refusal(options: list[str]) -> None:
+    try:
+        pushed = parse_pushed(options)
+    except NegotiationError:
+        return
+    assert isinstance(pushed, PushedOptions)

@@ -25,7 +25,7 @@ QUICK_FOLDER = Path("build/bench")
 
 
 def _terminated(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
+    raise KeyboardInterrupt("terminated")
 
 
 def _require_machine() -> None:

@@ -44,15 +44,17 @@ def describe() -> dict[str, str]:
     }
 
 
-def kernel_fault(kernel: str) -> str:
-    """Why our programs cannot run with TWISTVPN_KERNEL set to `kernel`; '' if they can."""
+def kernel_name(wanted: str) -> str:
+    """What our programs call the kernel that TWISTVPN_KERNEL asks for; LookupError where they cannot have it."""
     done = subprocess.run(
-        [sys.executable, "-c", "import twistvpn.data.kernel"],
-        env={**environment(), "TWISTVPN_KERNEL": kernel},
+        [sys.executable, "-c", "from twistvpn.data import kernel; print(kernel.NAME)"],
+        env={**environment(), "TWISTVPN_KERNEL": wanted},
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    return "" if done.returncode == 0 else done.stderr.strip().rpartition("\n")[2]
+    if done.returncode != 0:
+        raise LookupError(done.stderr.strip().rpartition("\n")[2])
+    return done.stdout.strip()

@@ -39,6 +39,9 @@ PURE = Pair("pure", "ours, pure Python", OURS, OURS, "pure")
 OUR_SERVER = Pair("our-server", "stock client, our server", OURS, STOCK)
 OUR_CLIENT = Pair("our-client", "our client, stock server", STOCK, OURS)
 PAIRS = (NO_TUNNEL, REFERENCE, COMPILED, PURE, OUR_SERVER, OUR_CLIENT)
+OUR_SIDE = Pair("ours", "ours", OURS, OURS)
+"""For what has one end, or no packet passes: the kernel is the one that runs by itself."""
+COLUMNS = (*PAIRS, OUR_SIDE)
 
 
 class Better(Enum):

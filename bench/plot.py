@@ -6,7 +6,20 @@ import math
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from bench.plan import BY_KEY, COMPILED, LINKS, MEASURES, OUR_CLIENT, OUR_SERVER, PAIRS, PURE, REFERENCE, TCP, TLS
+from bench.plan import (
+    BY_KEY,
+    COLUMNS,
+    COMPILED,
+    LINKS,
+    MEASURES,
+    OUR_CLIENT,
+    OUR_SERVER,
+    OUR_SIDE,
+    PURE,
+    REFERENCE,
+    TCP,
+    TLS,
+)
 from bench.results import Key
 
 if TYPE_CHECKING:
@@ -14,7 +27,13 @@ if TYPE_CHECKING:
 
     from bench.results import Results
 
-COLOURS = {COMPILED.key: "#0b7a3b", PURE.key: "#e08a00", OUR_SERVER.key: "#1f5fbf", OUR_CLIENT.key: "#8a3fa0"}
+COLOURS = {
+    COMPILED.key: "#0b7a3b",
+    PURE.key: "#e08a00",
+    OUR_SERVER.key: "#1f5fbf",
+    OUR_CLIENT.key: "#8a3fa0",
+    OUR_SIDE.key: "#444444",
+}
 LEFT, WIDTH, RIGHT, TOP, ROW = 320, 560, 40, 70, 22
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 
@@ -64,7 +83,7 @@ def _text(x: float, y: float, text: str, anchor: str, size: int = 12) -> str:
 
 def _legend() -> Iterator[str]:
     x = float(LEFT)
-    for pair in PAIRS:
+    for pair in COLUMNS:
         if pair.key in COLOURS:
             yield f'<circle cx="{x + 4:.1f}" cy="38" r="4" fill="{COLOURS[pair.key]}"/>'
             yield _text(x + 12, 42, pair.label, "start", 11)

@@ -30,7 +30,7 @@ the steadiest.
 iperf3's own is not in it.
 - UDP floods are unthrottled; the rate is what arrived, with the size of a datagram's payload given.
 - Handshakes are complete ones, up to the pushed options, sixteen at a time; the clients are ours in a process \
-of their own, whichever server it is, and the rate is bounded by theirs too.
+of their own, whichever server it is, all with X25519 and P-256, and the rate is bounded by theirs too.
 - Memory is the growth of the server's resident memory for each client that is connected and idle.
 - Routing is the look-up by destination and the check of the source, for packets to clients all over the table.
 """

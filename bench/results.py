@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.plan import BY_KEY, LINKS, NO_LINK, PAIRS, REFERENCE, TCP, TLS, Better
+from bench.plan import BY_KEY, COLUMNS, LINKS, NO_LINK, REFERENCE, TCP, TLS, Better
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,5 +86,5 @@ class Results:
 
 
 def _order(key: Key) -> tuple[int, int, int]:
-    links, pairs = (*LINKS, NO_LINK), [pair.key for pair in PAIRS]
+    links, pairs = (*LINKS, NO_LINK), [pair.key for pair in COLUMNS]
     return links.index(key.link), list(BY_KEY).index(key.measure), pairs.index(key.pair)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from bench import crowds, micro
 from bench.configs import Trust
-from bench.machine import describe, kernel_fault
-from bench.plan import COMPILED, NO_LINK, PURE, REFERENCE, UDP, Pair, Plan
+from bench.machine import describe, kernel_name
+from bench.plan import NO_LINK, OUR_SIDE, OURS, REFERENCE, UDP, Pair, Plan
 from bench.results import Results
 from bench.traffic import probes
 from bench.tunnels import Tunnel
@@ -43,10 +43,15 @@ class Runner:
         self._pairs = [pair for pair in plan.pairs if self._can_run(pair)]
 
     def _can_run(self, pair: Pair) -> bool:
-        fault = kernel_fault(pair.kernel) if pair.kernel else ""
-        if fault:
-            self.results.fail(pair.label, RuntimeError(fault))
-        return not fault
+        """Whether our ends can have their kernel, whose own name is kept."""
+        if OURS not in {pair.server, pair.client}:
+            return True
+        try:
+            self.results.machine[pair.label] = kernel_name(pair.kernel)
+        except LookupError as error:
+            self.results.fail(pair.label, error)
+            return False
+        return True
 
     def run(self) -> None:
         """Measure; returns early when the plan's time is over."""
@@ -75,7 +80,7 @@ class Runner:
 
     def _round(self, turn: int, tunnels: list[Tunnel], base: Path) -> None:
         if "routes" in self.plan.rows:
-            self._sample(turn, "routes", NO_LINK, "pure", micro.routes)
+            self._sample(turn, "routes", NO_LINK, OUR_SIDE.key, micro.routes)
         for name, figures_of in (("handshakes", crowds.handshakes), ("memory", crowds.memory)):
             if name in self.plan.rows:
                 for pair in _rotated(self._servers(), turn):
@@ -86,9 +91,9 @@ class Runner:
                 self._probe(turn, name, tunnel, probe)
 
     def _servers(self) -> list[Pair]:
-        """Stock and one of ours: the kernel makes no difference to handshakes and idle clients."""
-        ours = [pair for pair in (COMPILED, PURE) if pair in self._pairs][:1]
-        return [pair for pair in (REFERENCE, *ours) if pair in self._pairs]
+        """Stock and ours, as far as chosen."""
+        ours = [OUR_SIDE] if any(pair.server == OURS for pair in self._pairs) else []
+        return [*(pair for pair in self._pairs if pair is REFERENCE), *ours]
 
     def _probe(self, turn: int, name: str, tunnel: Tunnel, probe: Callable[[Tunnel], Figures]) -> None:
         done = self._sample(turn, name, tunnel.link, tunnel.pair.key, partial(probe, tunnel))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.bars import judged
-from bench.plan import BY_KEY, MEASURES, NO_LINK, PAIRS, REFERENCE
+from bench.plan import BY_KEY, COLUMNS, MEASURES, NO_LINK, REFERENCE
 from bench.results import Key
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def cell(results: Results, key: Key) -> str:
 def link_table(results: Results, link: str) -> list[str]:
     """Every figure over one link, a column for each pair."""
     there = {(key.measure, key.pair) for key in results.samples if key.link == link}
-    pairs = [pair for pair in PAIRS if any(pair.key == found for _, found in there)]
+    pairs = [pair for pair in COLUMNS if any(pair.key == found for _, found in there)]
     rows = [["", "unit", *(pair.label for pair in pairs)]]
     for measure in MEASURES:
         if any(measure.key == found for found, _ in there):

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench.process_stats import cpu_seconds
+from bench.tunnels import listens
 from tests.interop.netns import run
 from tests.interop.waiting import wait_until
 
@@ -34,7 +35,7 @@ def _listen(tunnel: Tunnel) -> Process:
     command = ["iperf3", "--server", "--one-off", "--bind", tunnel.target]
     process = hosts.process("iperf3", hosts.server, command, tunnel.directory)
     process.start()
-    wait_until(lambda: IPERF_PORT in process.ports("tcp"), "iperf3 listens", 5.0)
+    wait_until(lambda: listens(process, "tcp", IPERF_PORT), "iperf3 listens", 5.0)
     return process
 
 

@@ -80,13 +80,17 @@ def await_server(server: Process, link: str) -> None:
     proto = "tcp" if link == TLS else link
 
     def is_ready() -> bool:
-        try:
-            is_bound = alive(server) and PORT in server.ports(proto)
-        except FileNotFoundError:  # it has just ended: the next turn says so
-            return False
-        return is_bound and bool(server.namespace.addresses(DEVICE))
+        return listens(server, proto, PORT) and bool(server.namespace.addresses(DEVICE))
 
     wait_until(is_ready, "the server is ready", PATIENCE)
+
+
+def listens(process: Process, proto: str, port: int) -> bool:
+    """Whether a process that was started has its port; AssertionError when it has ended."""
+    try:
+        return alive(process) and port in process.ports(proto)
+    except FileNotFoundError:  # it has just ended: the next call says so
+        return False
 
 
 def alive(process: Process) -> bool:

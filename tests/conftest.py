@@ -2,8 +2,41 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import settings
+
+from twistvpn.data import kernel, pure
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
 
 # A slow machine is not a failure, and the same commit gives the same result.
 settings.register_profile("twistvpn", deadline=None, derandomize=True)
 settings.load_profile("twistvpn")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Let a Hypothesis test run more than once: pytest-twisted leaves its wrapper around each run's inner test."""
+    hypothesis = getattr(pyfuncitem.obj, "hypothesis", None)
+    if hypothesis is None:
+        return (yield)
+    inner_test = hypothesis.inner_test
+    try:
+        return (yield)
+    finally:
+        hypothesis.inner_test = inner_test
+
+
+@pytest.fixture(scope="module", params=["pure", "compiled"])
+def each_kernel(request: pytest.FixtureRequest) -> Iterator[kernel.Kernel]:
+    """Run a module's tests once with each kernel in its place, the compiled one where it was built."""
+    chosen = pure if request.param == "pure" else kernel.compiled()
+    if chosen is None:
+        pytest.skip("the compiled kernel was not built")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in kernel.__all__:
+            patch.setattr(kernel, name, getattr(chosen, name))
+        yield chosen

@@ -13,6 +13,8 @@ from twistvpn.data.channel import OCC_EXIT, OCC_MAGIC, PING, Channel, DataKey
 from twistvpn.data.offload import VnetHeader, segment
 from twistvpn.interfaces import Buffer, Frame, Run, single
 
+pytestmark = pytest.mark.usefixtures("each_kernel")
+
 A, B = (DirectionKeys(os.urandom(64), os.urandom(64)) for _ in range(2))
 CIPHERS = ["AES-256-GCM", "AES-192-GCM", "AES-128-GCM", "CHACHA20-POLY1305"]
 PEER_ID = 0x010203

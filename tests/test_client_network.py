@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Network, ip_address, ip_network
 from typing import cast
 
 import pytest
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import capturedLogs
 
+from tests.certificates import authority
+from tests.fake_host import FakeHost
 from twistvpn.client.network import ClientNetwork
 from twistvpn.config.load import parse
 from twistvpn.config.settings import Settings
@@ -15,60 +17,20 @@ from twistvpn.control.push import parse_pushed
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.tun.netlink import NetworkConfigurator, NextHop
 
+CREDENTIALS = f"""\
+<ca>
+{authority().certificate_pem}</ca>
+<auth-user-pass>
+alice
+secret
+</auth-user-pass>
+"""
 SERVER = "203.0.113.1"
-OUTSIDE = NextHop(ip_address("192.168.0.1"), "eth0")
-OUTSIDE6 = NextHop(ip_address("fe80::1"), "eth0")
 SUBNET = ["topology subnet", "ifconfig 10.8.0.2 255.255.255.0", "route-gateway 10.8.0.1"]
 
 
-class FakeHost:
-    """Stands for `tun.netlink.NetworkConfigurator`: keeps what was done, and forgets it on `undo`."""
-
-    def __init__(self) -> None:
-        self.addresses: list[str] = []
-        self.routes: list[str] = []
-        self.mtu = 0
-        self.is_up = False
-        self.undone = 0
-        self.refuse: set[str] = set()
-        self.hops: dict[int, NextHop | None] = {4: OUTSIDE, 6: OUTSIDE6}
-
-    def check_overlap(self, network: object, ifname: str) -> None:
-        if str(network) in self.refuse:
-            raise EnvironmentRefusal(f"the network {network} overlaps another")
-
-    def add_address(self, ifname: str, interface: object) -> None:
-        self.addresses.append(f"{interface} dev {ifname}")
-
-    def set_mtu(self, ifname: str, mtu: int) -> None:
-        self.mtu = mtu
-
-    def set_txqueuelen(self, ifname: str, packets: int) -> None:
-        pass
-
-    def set_up(self, ifname: str) -> None:
-        self.is_up = True
-
-    def add_route(self, network: object, gateway: object, ifname: str, metric: int | None = None) -> None:
-        if str(network) in self.refuse:
-            raise EnvironmentRefusal(f"cannot add the route to {network}")
-        via = f" via {gateway}" if gateway is not None else ""
-        self.routes.append(f"{network}{via} dev {ifname}" + (f" metric {metric}" if metric is not None else ""))
-
-    def route_to(self, address: IPv4Address | IPv6Address) -> NextHop | None:
-        return self.hops[address.version]
-
-    def default_gateway(self, version: int = 4) -> NextHop | None:
-        return self.hops[version]
-
-    def undo(self) -> None:
-        self.undone += 1
-        self.addresses.clear()
-        self.routes.clear()
-
-
 def settings(options: str = "") -> Settings:
-    return parse(f"client\ndev tun\nremote {SERVER}\nauth-user-pass\n<ca>\n{CA}</ca>\n{LOGIN}{options}", "test", "/")
+    return parse(f"client\ndev tun\nremote {SERVER}\n{CREDENTIALS}{options}", "test", "/")
 
 
 def configure(*pushed: str, options: str = "", host: FakeHost | None = None, server: str = SERVER) -> FakeHost:
@@ -147,7 +109,9 @@ KEPT = f"{SERVER}/32 via 192.168.0.1 dev eth0"
 def covers(routes: list[str], version: int) -> bool:
     """Whether all that may be used on the Internet lies in the routes through the tunnel."""
     networks = [ip_network(route.split(" ")[0]) for route in routes if route.endswith("dev tun0")]
-    samples = ["1.1.1.1", "192.0.2.1", "255.0.0.1"] if version == 4 else ["2001:db8::1", "2606::1", "3fff::1", "fd00::1"]
+    samples = (
+        ["1.1.1.1", "192.0.2.1", "255.0.0.1"] if version == 4 else ["2001:db8::1", "2606::1", "3fff::1", "fd00::1"]
+    )
     return all(any(ip_address(sample) in each for each in networks if each.version == version) for sample in samples)
 
 
@@ -245,11 +209,7 @@ def test_a_network_that_overlaps_is_refused() -> None:
 def test_a_route_that_cannot_be_set_is_logged_and_left_out() -> None:
     host = FakeHost()
     host.refuse = {"10.1.0.0/16"}
-    logged: list[LogEvent] = []
-    globalLogPublisher.addObserver(logged.append)
-    try:
+    with capturedLogs() as logged:
         configure("route 10.1.0.0 255.255.0.0", "route 10.2.0.0 255.255.0.0", host=host)
-    finally:
-        globalLogPublisher.removeObserver(logged.append)
     assert host.routes == ["10.2.0.0/16 dev tun0"]
     assert any("10.1.0.0/16" in str(event.get("error")) for event in logged)

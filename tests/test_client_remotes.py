@@ -10,7 +10,9 @@ from twistvpn.config.settings import ClientSettings, Remote
 WAIT = (1.0, 300.0)
 
 
-def remotes(*hosts: str, retry_max: int | None = None, shuffle: bool = False, wait: tuple[float, float] = WAIT) -> RemoteList:
+def remotes(
+    *hosts: str, retry_max: int | None = None, shuffle: bool = False, wait: tuple[float, float] = WAIT
+) -> RemoteList:
     settings = ClientSettings(
         tuple(Remote(host, 1194, "udp") for host in hosts),
         remote_random=shuffle,

@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verbosity": set(),
     "privileges": {"errors"},
     "status_file": set(),
-    "deadlines": set(),
+    "deadlines": {"verbosity"},
     "interfaces": {"errors"},
     "wire": VALUES,
     "crypto": {*VALUES, "wire"},
@@ -37,14 +37,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "link": {*VALUES, "verbosity", "wire.framing"},
     "tun": {*VALUES, "verbosity", "wire.framing"},
     "runs": {*VALUES, "wire"},
-    "peer": BELOW_PEER,
+    "peer": {*BELOW_PEER, "verbosity"},
     "server": {*BELOW_PEER, *EDGES, *HOUSEKEEPING, "peer"},
     "client": {*BELOW_PEER, *EDGES, *HOUSEKEEPING, "peer"},
     "memory": VALUES,
     "testing": {*BELOW_PEER, *EDGES, "peer", "client", "server", "config", "memory", "pki", "service"},
     "service": {*BELOW_PEER, *EDGES, "peer", "client", "server", "config"},
     "tap": {*VALUES, *HOUSEKEEPING, "client", "config", "privileges", "server", "service"},
-    "cli": {*VALUES, "config", "pki", "service"},
+    "cli": {*VALUES, "config", "pki", "service", "data.kernel"},
 }
 """What each part may import of this package beside itself.  A new part has to be given its place here."""
 

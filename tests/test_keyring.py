@@ -5,6 +5,9 @@ import pytest
 from twistvpn.crypto.derive import DataKeys, DirectionKeys
 from twistvpn.data.keyring import PACKET_ID_WRAP, DataKey, Keyring
 from twistvpn.errors import PacketIdExhausted
+from twistvpn.interfaces import Frame
+
+pytestmark = pytest.mark.usefixtures("each_kernel")
 
 KEYS = DataKeys(DirectionKeys(bytes(64), bytes(64)), DirectionKeys(bytes(64), bytes(64)))
 
@@ -93,7 +96,7 @@ def test_packet_ids_near_their_end_want_a_new_key() -> None:
     assert generation is not None
     generation.sealer.packet_id = PACKET_ID_WRAP - 1
     assert not keyring.must_renegotiate
-    generation.sealer.seal([b"packet"])
+    generation.sealer.seal([Frame(b"packet")])
     assert keyring.must_renegotiate
     keyring.install(key(1), 1.0, 1.0)
     assert not keyring.must_renegotiate
@@ -106,12 +109,12 @@ def test_no_packet_id_is_used_twice() -> None:
     assert generation is not None
     generation.sealer.packet_id = 0xFFFFFFFE
     with pytest.raises(PacketIdExhausted):
-        generation.sealer.seal([b"one", b"two"])
+        generation.sealer.seal([Frame(b"one"), Frame(b"two")])
     assert generation.sealer.packet_id == 0xFFFFFFFE
-    (run,) = generation.sealer.seal([b"one"])
+    (run,), _ = generation.sealer.seal([Frame(b"one")])
     assert bytes(run.data[4:8]) == b"\xff\xff\xff\xff"
     with pytest.raises(PacketIdExhausted):
-        generation.sealer.seal([b"two"])
+        generation.sealer.seal([Frame(b"two")])
 
 
 @pytest.mark.parametrize("direction", ["sealer", "opener"])

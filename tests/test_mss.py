@@ -8,10 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.inner_packets import ACK, SYN, checksums_hold, tcp, udp
-from twistvpn.data.mss import DEFAULT_MSSFIX, clamp_mss, link_overhead, max_mss
+from twistvpn.data import kernel
+from twistvpn.data.mss import DEFAULT_MSSFIX, link_overhead, max_mss
 
 if TYPE_CHECKING:
     from twistvpn.interfaces import Buffer
+
+pytestmark = pytest.mark.usefixtures("each_kernel")
 
 IPV4 = ("10.8.0.2", "10.8.0.1")
 IPV6 = ("fd00::2", "fd00::1")
@@ -23,7 +26,7 @@ def mss(value: int) -> bytes:
 
 def clamped(packet: bytes, largest: int) -> bytes:
     batch: list[Buffer] = [memoryview(packet)]
-    clamp_mss(batch, largest)
+    kernel.clamp_mss(batch, largest)
     return bytes(batch[0])
 
 

@@ -26,11 +26,14 @@ from tests.inner_packets import (
     tcp,
     udp,
 )
-from twistvpn.data.coalesce import TUN_F_TSO4, TUN_F_USO4, coalesce
+from twistvpn.data import kernel
+from twistvpn.data.coalesce import TUN_F_TSO4, TUN_F_USO4
 from twistvpn.data.inet import checksum, updated_checksum, word_sum
-from twistvpn.data.offload import VnetHeader, segment
+from twistvpn.data.offload import VnetHeader
 from twistvpn.errors import WireError
 from twistvpn.interfaces import NO_OFFLOAD, Frame
+
+pytestmark = pytest.mark.usefixtures("each_kernel")
 
 IPV4 = ("10.8.0.2", "10.8.0.1")
 IPV6 = ("fd00::2", "fd00::1")
@@ -83,7 +86,7 @@ def test_an_updated_checksum_still_verifies(data: bytes, new: int, source: st.Da
 
 def test_a_plain_frame_is_its_packet() -> None:
     packet = tcp(payload=b"x")
-    assert segment(Frame(packet)) == [packet]
+    assert kernel.segment(Frame(packet)) == [packet]
 
 
 @pytest.mark.parametrize("ends", [IPV4, IPV6])
@@ -97,7 +100,7 @@ def test_a_partial_checksum_is_completed(ends: tuple[str, str], make: object, si
     pseudo = ~rfc1071(pseudo_header(*ends, protocol, len(whole) - header)) & 0xFFFF
     struct.pack_into(">H", partial, header + offset, pseudo)
     vnet = VnetHeader(flags=1, csum_start=header, csum_offset=offset)
-    assert segment(Frame(bytes(partial), vnet.encode())) == [whole]
+    assert kernel.segment(Frame(bytes(partial), vnet.encode())) == [whole]
 
 
 def test_a_udp_checksum_of_zero_is_sent_as_all_ones() -> None:
@@ -108,7 +111,7 @@ def test_a_udp_checksum_of_zero_is_sent_as_all_ones() -> None:
     assert whole[26:28] == b"\xff\xff"
     partial = bytearray(whole)
     struct.pack_into(">H", partial, 26, ~rfc1071(pseudo_header(*IPV4, UDP, 10)) & 0xFFFF)
-    assert segment(Frame(bytes(partial), VnetHeader(1, csum_start=20, csum_offset=6).encode())) == [whole]
+    assert kernel.segment(Frame(bytes(partial), VnetHeader(1, csum_start=20, csum_offset=6).encode())) == [whole]
 
 
 @pytest.mark.parametrize("ends", [IPV4, IPV6])
@@ -130,7 +133,7 @@ def test_a_tcp_super_packet_becomes_the_segments_it_stands_for(ends: tuple[str, 
         )
         for index, (at, own) in enumerate([(0, ACK | ECE | CWR), (1000, ACK | ECE), (2000, ACK | ECE | PSH | FIN)])
     ]
-    assert segment(Frame(memoryview(whole), vnet.encode())) == expected
+    assert kernel.segment(Frame(memoryview(whole), vnet.encode())) == expected
 
 
 @pytest.mark.parametrize("ends", [IPV4, IPV6])
@@ -141,16 +144,16 @@ def test_a_udp_super_packet_becomes_the_datagrams_it_stands_for(ends: tuple[str,
     expected = [
         udp(*ends, payload(250)[at : at + 100], identification=9 + index) for index, at in enumerate((0, 100, 200))
     ]
-    assert segment(Frame(whole, vnet.encode())) == expected
+    assert kernel.segment(Frame(whole, vnet.encode())) == expected
 
 
 def test_ip_options_and_extension_headers_are_copied_to_every_segment() -> None:
     whole = tcp(*IPV4, payload(300), ip_options=b"\x94\x04\0\0", identification=5)
-    parts = segment(Frame(whole, VnetHeader(1, 1, 0, 200, 24, 16).encode()))
+    parts = kernel.segment(Frame(whole, VnetHeader(1, 1, 0, 200, 24, 16).encode()))
     assert parts[1] == tcp(*IPV4, payload(300)[200:], ip_options=b"\x94\x04\0\0", identification=6, sequence=1200)
     body = tcp(*IPV6, payload(300))[40:]
     extended = ip(*IPV6, 60, bytes((TCP, 0)) + bytes(6) + body)
-    first, second = segment(Frame(extended, VnetHeader(1, 4, 0, 200, 48, 16).encode()))
+    first, second = kernel.segment(Frame(extended, VnetHeader(1, 4, 0, 200, 48, 16).encode()))
     assert first[:40] == ip(*IPV6, 60, bytes(8 + 20 + 200))[:40]
     assert bytes(second)[48:] == tcp(*IPV6, payload(300)[200:], sequence=1200)[40:]
 
@@ -158,7 +161,7 @@ def test_ip_options_and_extension_headers_are_copied_to_every_segment() -> None:
 @given(st.binary(max_size=200), st.tuples(*[st.integers(0, 255)] * 2, *[st.integers(0, 0xFFFF)] * 4))
 def test_any_frame_gives_packets_or_our_error(packet: bytes, fields: tuple[int, int, int, int, int, int]) -> None:
     with contextlib.suppress(WireError):
-        segment(Frame(packet, VnetHeader(*fields).encode()))
+        kernel.segment(Frame(packet, VnetHeader(*fields).encode()))
 
 
 @given(
@@ -175,7 +178,7 @@ def test_a_spoilt_super_packet_gives_packets_or_our_error(
     for at, value in spoils:
         packet[at % len(packet)] = value
     with contextlib.suppress(WireError):
-        segment(Frame(bytes(packet), VnetHeader(1, kind, 0, *fields).encode()))
+        kernel.segment(Frame(bytes(packet), VnetHeader(1, kind, 0, *fields).encode()))
 
 
 def test_a_vnet_header_of_another_length_is_our_error() -> None:
@@ -187,7 +190,7 @@ def test_a_vnet_header_of_another_length_is_our_error() -> None:
 def test_an_ipv4_super_packet_longer_than_ip_allows_is_our_error(length: int) -> None:
     packet = tcp(*IPV4, b"x").ljust(length, b"x")
     with pytest.raises(WireError):
-        segment(Frame(packet, VnetHeader(1, 1, 0, 65535, 20, 16).encode()))
+        kernel.segment(Frame(packet, VnetHeader(1, 1, 0, 65535, 20, 16).encode()))
 
 
 @given(
@@ -211,21 +214,21 @@ def test_segments_merge_and_come_back_byte_for_byte(
         flags=ACK | last_flags,
         options=options,
     )
-    frames = coalesce([*segments, tail])
+    frames = kernel.coalesce([*segments, tail])
     assert len(frames) == 1
-    assert segment(frames[0]) == [*segments, tail]
+    assert kernel.segment(frames[0]) == [*segments, tail]
 
 
 @given(st.sampled_from([IPV4, IPV6]), st.lists(st.integers(1, 4), min_size=1, max_size=80))
 def test_datagrams_merge_and_come_back_byte_for_byte(ends: tuple[str, str], sizes: list[int]) -> None:
     datagrams = [udp(*ends, payload(size), identification=index) for index, size in enumerate(sizes)]
-    frames = coalesce(datagrams)
-    assert [packet for frame in frames for packet in segment(frame)] == datagrams
+    frames = kernel.coalesce(datagrams)
+    assert [packet for frame in frames for packet in kernel.segment(frame)] == datagrams
 
 
 def test_a_merged_frame_says_how_to_cut_it() -> None:
     segments = tcp_segments(IPV4, [1400, 1400, 300])
-    (frame,) = coalesce(segments)
+    (frame,) = kernel.coalesce(segments)
     assert VnetHeader.decode(frame.vnet) == VnetHeader(1, 1, 52, 1400, 20, 16)
     assert rfc1071(bytes(frame.packet[:20])) == 0
     pseudo = ~rfc1071(pseudo_header(*IPV4, TCP, len(frame.packet) - 20)) & 0xFFFF
@@ -235,13 +238,13 @@ def test_a_merged_frame_says_how_to_cut_it() -> None:
 def test_a_frame_that_begins_with_cwr_says_so() -> None:
     first, second = tcp_segments(IPV4, [100, 100])
     first = tcp(*IPV4, payload(100), sequence=0xFFFFF000, identification=0xFFFE, flags=ACK | CWR, options=TIMESTAMPS)
-    (frame,) = coalesce([first, second])
+    (frame,) = kernel.coalesce([first, second])
     assert VnetHeader.decode(frame.vnet).gso_type == 0x81
-    assert segment(frame) == [first, second]
+    assert kernel.segment(frame) == [first, second]
 
 
 def alone(packets: list[bytes]) -> bool:
-    frames = coalesce(packets)
+    frames = kernel.coalesce(packets)
     return [frame.packet for frame in frames] == packets and {frame.vnet for frame in frames} == {NO_OFFLOAD}
 
 
@@ -280,7 +283,7 @@ def test_what_does_not_continue_a_segment_stays_alone(second: bytes) -> None:
 
 
 def test_atomic_datagrams_merge_whatever_their_identification() -> None:
-    frames = coalesce([tcp(*IPV4, b"a" * 9, fragment=DF), tcp(*IPV4, b"a" * 9, sequence=1009, fragment=DF)])
+    frames = kernel.coalesce([tcp(*IPV4, b"a" * 9, fragment=DF), tcp(*IPV4, b"a" * 9, sequence=1009, fragment=DF)])
     assert len(frames) == 1
 
 
@@ -295,8 +298,8 @@ def test_a_corrupt_packet_is_not_merged(spoilt: int, at: int) -> None:
 def test_good_segments_behind_a_corrupt_one_still_merge() -> None:
     packets = tcp_segments(IPV4, [100, 100, 100])
     packets[0] = packets[0][:-1] + b"?"
-    frames = coalesce(packets)
-    assert [len(segment(frame)) for frame in frames] == [1, 2]
+    frames = kernel.coalesce(packets)
+    assert [len(kernel.segment(frame)) for frame in frames] == [1, 2]
 
 
 def test_pure_acknowledgements_stay_alone() -> None:
@@ -319,8 +322,8 @@ def test_nothing_follows_a_push() -> None:
 def test_flows_that_are_mixed_merge_each_for_itself() -> None:
     one = tcp_segments(IPV4, [100] * 5)
     other = tcp_segments(IPV6, [90] * 5)
-    frames = coalesce([packet for pair in zip(one, other, strict=True) for packet in pair])
-    assert [segment(frame) for frame in frames] == [one, other]
+    frames = kernel.coalesce([packet for pair in zip(one, other, strict=True) for packet in pair])
+    assert [kernel.segment(frame) for frame in frames] == [one, other]
 
 
 def test_a_udp_datagram_without_a_checksum_stays_alone() -> None:
@@ -331,22 +334,24 @@ def test_a_udp_datagram_without_a_checksum_stays_alone() -> None:
 
 def test_a_frame_never_grows_beyond_what_ip_allows() -> None:
     segments = tcp_segments(IPV4, [1400] * 60)
-    frames = coalesce(segments)
+    frames = kernel.coalesce(segments)
     assert all(len(frame.packet) <= 65535 for frame in frames)
-    assert [packet for frame in frames for packet in segment(frame)] == segments
+    assert [packet for frame in frames for packet in kernel.segment(frame)] == segments
     assert len(frames) == 2
 
 
 def test_only_what_the_device_takes_is_merged() -> None:
     stream, datagrams = tcp_segments(IPV4, [100] * 2), [udp(*IPV4, payload(9), identification=n) for n in range(2)]
-    assert len(coalesce(stream + datagrams, 0)) == 4
-    assert len(coalesce(stream + datagrams, TUN_F_TSO4)) == 3
-    assert len(coalesce(stream + datagrams, TUN_F_USO4)) == 3
-    assert len(coalesce(tcp_segments(IPV6, [100] * 2), TUN_F_TSO4)) == 2
+    assert len(kernel.coalesce(stream + datagrams, 0)) == 4
+    assert len(kernel.coalesce(stream + datagrams, TUN_F_TSO4)) == 3
+    assert len(kernel.coalesce(stream + datagrams, TUN_F_USO4)) == 3
+    assert len(kernel.coalesce(tcp_segments(IPV6, [100] * 2), TUN_F_TSO4)) == 2
 
 
 @given(st.lists(st.one_of(st.binary(max_size=80), st.sampled_from([BASE, udp(*IPV4, b"a"), tcp(*IPV6, b"a")]))))
 def test_any_packets_may_be_coalesced(packets: list[bytes]) -> None:
-    frames = coalesce(packets)
+    frames = kernel.coalesce(packets)
     assert all(frame.packet in packets for frame in frames if frame.vnet == NO_OFFLOAD)
-    assert all(checksums_hold(packet) for frame in frames if frame.vnet != NO_OFFLOAD for packet in segment(frame))
+    assert all(
+        checksums_hold(packet) for frame in frames if frame.vnet != NO_OFFLOAD for packet in kernel.segment(frame)
+    )

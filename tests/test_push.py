@@ -106,6 +106,9 @@ def test_nothing_pushed_is_nothing() -> None:
         "route 10.0.0.0 255.0.255.0",
         "route 10.0.0.0 255.0.0.0 somewhere",
         "route 10.0.0.0 255.0.0.0 default many",
+        "route 10.0.0.0 255.0.0.0 default -1",
+        "route 10.0.0.0 255.0.0.0 default 4294967296",
+        "ping 2147483648",
         "route-ipv6 10.0.0.0/8",
         "route-gateway dhcp",
         "topology ring",
@@ -120,7 +123,6 @@ def test_nothing_pushed_is_nothing() -> None:
         "tun-mtu 67",
         "tun-mtu 65536",
         "explicit-exit-notify maybe",
-        "auth-token",
         "compress lz4",
         "comp-lzo yes",
         "fragment 1300",
@@ -148,6 +150,10 @@ def test_framing_is_never_changed_behind_our_back(option: str) -> None:
 
 def test_a_token_does_not_show() -> None:
     assert "secret" not in repr(parse_pushed(["auth-token secret"]))
+    for broken in ("auth-token", 'auth-token "secret'):
+        with pytest.raises(NegotiationError, match="'auth-token', which does not parse") as raised:
+            parse_pushed([broken])
+        assert "secret" not in str(raised.value)
 
 
 WORDS = st.one_of(

@@ -11,6 +11,8 @@ from tests.inner_packets import udp
 from twistvpn.data.routes import RouteTable
 from twistvpn.interfaces import Buffer, Frame
 
+pytestmark = pytest.mark.usefixtures("each_kernel")
+
 
 def packet(source: str, destination: str) -> bytes:
     return udp(source, destination, b"text")

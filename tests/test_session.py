@@ -17,7 +17,7 @@ from twistvpn.control.session import (
     WrongSession,
 )
 from twistvpn.control.verify import common_name
-from twistvpn.errors import MalformedPacket, UnknownKey
+from twistvpn.errors import MalformedPacket, NegotiationError, UnknownKey
 from twistvpn.pki.authority import Authority
 from twistvpn.wire.opcodes import Opcode
 from twistvpn.wire.packets import ControlPacket, decode_body, decode_header
@@ -213,7 +213,7 @@ def test_an_old_key_goes_quietly_after_a_hand_window() -> None:
     pair = connected()
     pair.client.renegotiate()
     pair.run(70)
-    with pytest.raises(KeyError):
+    with pytest.raises(NegotiationError):
         pair.client.session.key_material(0, KeyDerivation.PRF)
     assert pair.client.of(SessionFailed) == pair.server.of(SessionFailed) == []
     assert pair.client.session.deadline() is None

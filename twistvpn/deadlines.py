@@ -6,12 +6,20 @@ import heapq
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
+from twisted.logger import Logger
+
+from twistvpn.verbosity import log_observer
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
 _SHORTEST_WAIT = 0.01
 """Seconds before a waiter that still is due after its `tick` is called again."""
+
+
+_SLACK = 64
+"""Entries of the queue that may be stale before it is cleaned up."""
 
 
 class Waiter(Protocol):
@@ -34,6 +42,8 @@ class DeadlineQueue:
     reschedule for each packet.
     """
 
+    _log = Logger(observer=log_observer)
+
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._heap: list[tuple[float, int, Waiter]] = []
@@ -50,6 +60,10 @@ class DeadlineQueue:
     def forget(self, waiter: Waiter) -> None:
         """Never call `waiter` again."""
         self._scheduled.pop(waiter, None)
+        if len(self._heap) > _SLACK + 2 * len(self._scheduled):
+            # What was forgotten or scheduled anew would hold on to its waiter until its old time comes.
+            self._heap = [entry for entry in self._heap if self._scheduled.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)
 
     def stop(self) -> None:
         """Forget everybody."""
@@ -58,6 +72,12 @@ class DeadlineQueue:
         if self._call is not None and self._call.active():
             self._call.cancel()
         self._call = None
+
+    def _tick(self, waiter: Waiter, now: float) -> None:
+        try:
+            waiter.tick(now)
+        except Exception:  # noqa: BLE001  a fault of one waiter must not stop the others' clock
+            self._log.failure("a timer of {waiter} broke", waiter=waiter)
 
     def _enter(self, waiter: Waiter) -> None:
         when = waiter.deadline()
@@ -93,7 +113,7 @@ class DeadlineQueue:
             del self._scheduled[waiter]
             due = waiter.deadline()
             if due is not None and due <= now:
-                waiter.tick(now)
+                self._tick(waiter, now)
             self._enter(waiter)
         self._not_before = 0.0
         self._arm()

@@ -48,6 +48,10 @@ class NegotiationError(TwistvpnError):
     """The two ends cannot agree (no common cipher, a bad key exchange, a TLS failure); ends the session."""
 
 
+class KeyGone(NegotiationError):
+    """The TLS session that a key comes from has ended, or newer keys have taken its place."""
+
+
 class AuthenticationRejected(NegotiationError):
     """The peer's credentials were refused; the text is what AUTH_FAILED tells the peer."""
 

@@ -10,12 +10,15 @@ from collections import Counter
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
+from twisted.logger import Logger
+
 from twistvpn.control.session import ControlSession, KeyDerivation, SessionFailed
 from twistvpn.crypto.derive import split_keys
 from twistvpn.data.channel import OCC_EXIT, Channel, DataKey
 from twistvpn.data.inet import IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
 from twistvpn.data.mss import DEFAULT_MSSFIX, link_overhead, max_mss, path_mtu
 from twistvpn.errors import WireError
+from twistvpn.verbosity import log_observer
 from twistvpn.wire.options import occ_string
 
 if TYPE_CHECKING:
@@ -70,6 +73,8 @@ class Keepalive:
 
 class Peer:
     """One remote.  `link` and `address` say where it is reached now."""
+
+    _log = Logger(observer=log_observer)
 
     __slots__ = (
         "__weakref__",
@@ -139,17 +144,21 @@ class Peer:
         """Take one control packet; a bad one is counted in `drops`."""
         if self._state is PeerState.CLOSED:
             return
-        now = self._clock.seconds()
         try:
-            self.session.receive_datagram(datagram, now)
-            self._heard = now
-            self.pump()
-        except WireError as error:
-            self.drops[error.reason] += 1
+            self._take_control(datagram)
             self.pump()
         except Exception:  # noqa: BLE001  a fault that one peer finds must not touch the others
             self._log.failure("a control packet from {peer} could not be processed", peer=self.address)
             self.close("internal error")
+
+    def _take_control(self, datagram: Buffer) -> None:
+        now = self._clock.seconds()
+        try:
+            self.session.receive_datagram(datagram, now)
+        except WireError as error:
+            self.drops[error.reason] += 1
+        else:
+            self._heard = now
 
     def send_message(self, text: str) -> None:
         """Send a control message."""

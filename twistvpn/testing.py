@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from twistvpn.config.settings import Remote
     from twistvpn.control.push import PushedOptions
     from twistvpn.errors import EnvironmentRefusal
-    from twistvpn.interfaces import Address, Buffer, Frame, IAuthenticator, ILink, ILinkReceiver
+    from twistvpn.interfaces import Address, Buffer, Frame, IAuthenticator, ILink, ILinkReceiver, IPool
     from twistvpn.pki.authority import Issued
 
 __all__ = [
@@ -117,6 +117,7 @@ class ServerEnd:
         text: str,
         proto: str,
         authenticator: IAuthenticator | None,
+        pool: IPool | None,
         factory_class: type[VpnFactory],
         offloads: Collection[int],
     ) -> None:
@@ -138,6 +139,7 @@ class ServerEnd:
             authenticator or make_authenticator(settings.server),
             self._give_up,
             factory_class=factory_class,
+            pool=pool,
             listen=self._listen,
         )
 
@@ -290,6 +292,7 @@ class Pair:
         control: str,
         server_options: str,
         authenticator: IAuthenticator | None,
+        pool: IPool | None,
         factory_class: type[VpnFactory],
         offloads: Collection[int],
     ) -> None:
@@ -304,7 +307,7 @@ class Pair:
         self._static_key = StaticKey.generate().to_text()
         self._offloads = offloads
         text = self._server_text() + server_options
-        self.server = ServerEnd(self, text, proto, authenticator, factory_class, offloads)
+        self.server = ServerEnd(self, text, proto, authenticator, pool, factory_class, offloads)
 
     def _server_text(self) -> str:
         issued = self.authority.issue_server("server", ["vpn.example.org"], self.valid_from)
@@ -415,6 +418,7 @@ def pair(
     reordering: float = 0.0,
     delay: float = 0.01,
     authenticator: IAuthenticator | None = None,
+    pool: IPool | None = None,
     factory_class: type[VpnFactory] = VpnFactory,
     offloads: Collection[int] = (),
     connect: bool = True,
@@ -423,9 +427,9 @@ def pair(
 
     `server` and `client` are options in OpenVPN's syntax, added to configurations that work; the networks inside are
     10.8.0.0/24 and fd00:8::/64.  `control` protects the control channel.  `seed`, `loss`, `duplication`,
-    `reordering` and `delay` (seconds) are the network's, as in `MemoryNetwork`.  `authenticator`
-    and `factory_class` are the server's, `offloads` the TUN_F_* flags that the devices claim.  With `connect` False
-    nothing is started: call `Pair.connect`, or `start` on the ends.
+    `reordering` and `delay` (seconds) are the network's, as in `MemoryNetwork`.  `authenticator`,
+    `pool` and `factory_class` are the server's, `offloads` the TUN_F_* flags that the devices claim.  With `connect`
+    False nothing is started: call `Pair.connect`, or `start` on the ends.
 
     Raises `ConfigError` for options that do not work, `AssertionError` if a client cannot connect.
     """
@@ -438,6 +442,7 @@ def pair(
         control=control,
         server_options=server,
         authenticator=authenticator,
+        pool=pool,
         factory_class=factory_class,
         offloads=offloads,
     )

@@ -8,7 +8,7 @@ import pytest
 
 from tests.interop.netns import run
 from tests.interop.peers import GATEWAY, GATEWAY6, OURS, PORT, STOCK
-from tests.interop.tunnel import Tunnel
+from tests.interop.tunnel import Tunnel, block
 
 if TYPE_CHECKING:
     from tests.interop.conftest import MakeLab
@@ -54,6 +54,14 @@ def test_tunnel(make_lab: MakeLab, tunnel: Tunnel, server_kind: str, client_kind
 @pytest.mark.parametrize(("server_kind", "client_kind"), BOTH_OURS)
 def test_20_megabytes_each_way(make_lab: MakeLab, proto: str, server_kind: str, client_kind: str) -> None:
     show_traffic(make_lab(Tunnel(proto)), server_kind, client_kind, 20 * MEGABYTE)
+
+
+@pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
+def test_tls_auth_with_one_key_for_both_directions(make_lab: MakeLab, server_kind: str, client_kind: str) -> None:
+    lab = make_lab(Tunnel(wrapping="plain"))
+    both_ways = ["auth SHA1", *block("tls-auth", lab.static_key)]
+    lab.server(server_kind, *both_ways).start()
+    lab.client(client_kind, "client", *both_ways).start()
 
 
 def test_the_harness_with_stock_in_both_roles(lab: Lab) -> None:

@@ -10,6 +10,7 @@ import click
 from twistvpn.cli.client import client
 from twistvpn.cli.common import OneLineErrors, folder_option, now, open_folder
 from twistvpn.cli.init import MAX_DAYS, init
+from twistvpn.data import kernel
 from twistvpn.pki.authority import CERTIFICATE_LIFETIME, general_name
 
 
@@ -21,7 +22,7 @@ def _version() -> str:
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(_version(), prog_name="twistvpn", message="%(prog)s %(version)s")
+@click.version_option(_version(), prog_name="twistvpn", message=f"%(prog)s %(version)s, data path: {kernel.NAME}")
 @folder_option(envvar="TWISTVPN_DIR")
 def main() -> None:
     """Set up an OpenVPN server and its clients.

@@ -12,7 +12,7 @@ from twistvpn.control.push import PushedOptions, parse_pushed
 from twistvpn.control.session import KeyDerivation, KeyEstablished, MessageReceived, SessionFailed
 from twistvpn.control.verify import tls_failure_words
 from twistvpn.crypto.ciphers import canonical_name
-from twistvpn.errors import ConfigError, NegotiationError
+from twistvpn.errors import ConfigError, KeyGone, NegotiationError
 from twistvpn.interfaces import ILinkReceiver
 from twistvpn.runs import is_data, uniform_parts
 from twistvpn.verbosity import log_observer
@@ -160,11 +160,20 @@ class ClientConnection:
     def _key_established(self, event: KeyEstablished) -> None:
         self.log.info("key {key_id} established, {tls}", key_id=event.key_id, tls=event.description)
         if self.pushed is not None:
-            self.peer.rekeyed(event.key_id)
+            self._rekeyed(event.key_id)
+            return
+        if event.key_id:
+            self._end("the server renegotiates before it has sent options (PUSH_REPLY)", Ending.RETRY)
             return
         self._server_occ = event.remote.options
         self._give_up_at = self._clock.seconds() + self._settings.control.hand_window
         self._ask()
+
+    def _rekeyed(self, key_id: int) -> None:
+        try:
+            self.peer.rekeyed(key_id)
+        except KeyGone as error:
+            self._end(str(error), Ending.RETRY)
 
     # Asking for options
 
@@ -219,6 +228,9 @@ class ClientConnection:
         try:
             pushed = parse_pushed(self._options)
             self._open_data(pushed)
+        except KeyGone as error:
+            self._end(str(error), Ending.RETRY)
+            return
         except (NegotiationError, ConfigError) as error:
             self._end(str(error), Ending.FATAL)
             return

@@ -19,8 +19,8 @@ from twistvpn.client.remotes import RemoteList
 from twistvpn.client.status import format_status
 from twistvpn.control.keys import control_key
 from twistvpn.control.tls import ControlTlsFactory
-from twistvpn.control.verify import TlsContexts
-from twistvpn.data.kernel import coalesce
+from twistvpn.control.verify import TlsContexts, validity_problem
+from twistvpn.data import kernel
 from twistvpn.deadlines import DeadlineQueue
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import IFrameReceiver
@@ -153,6 +153,7 @@ class VpnClientService(Service):
     def startService(self) -> None:
         """Begin to connect."""
         super().startService()  # type: ignore[no-untyped-call]
+        self.log.info("data path: {kernel}", kernel=kernel.NAME)
         self._open_device()
         if self.settings.status is not None:
             self._status_chore = LoopingCall(self._write_status)
@@ -248,6 +249,9 @@ class VpnClientService(Service):
         self._attempt.addErrback(self._not_opened, remote)
 
     async def _connect(self, remote: Remote) -> None:
+        problem = validity_problem(self.own_certificate, self._reactor.seconds())
+        if problem is not None:
+            self.log.warn("{problem}", problem=problem)
         if remote.endpoint is not None:
             self._hosts = [remote.host]
         elif not self._hosts:
@@ -338,7 +342,7 @@ class VpnClientService(Service):
     def packets_received(self, packets: list[Buffer]) -> None:
         """Packets from the server go to the host."""
         if self._tun is not None:
-            self._tun.write_frames(coalesce(packets, self._offloads))
+            self._tun.write_frames(kernel.coalesce(packets, self._offloads))
 
     def frames_received(self, frames: Sequence[Frame]) -> None:
         """Packets from the host go to the server (`interfaces.IFrameReceiver`)."""

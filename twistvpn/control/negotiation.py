@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from twistvpn.control.exchange import KeyExchange
 from twistvpn.control.tls import ControlTlsFactory, ReliableTransport, drop
-from twistvpn.errors import MalformedPacket, NegotiationError
+from twistvpn.errors import KeyGone, MalformedPacket
 from twistvpn.wire.opcodes import Opcode
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Negotiation:
             self.advance(Input.PEER_RESET)
         elif self._tls is None or self.state is State.RESETTING:
             raise MalformedPacket("TLS data before the reset")
-        elif self.state is not State.ENDED:
+        elif self.state is not State.ENDED and message.payload:
             self._tls.dataReceived(message.payload)
             if self._transport.disconnecting:
                 self.drop()
@@ -128,10 +128,10 @@ class Negotiation:
     def export(self, label: bytes, length: int) -> bytes:
         """Keying material of the TLS session (RFC 5705, RFC 8446 section 7.5).
 
-        Raises `NegotiationError` where TLS has ended.
+        Raises `KeyGone` where TLS has ended.
         """
         if self._tls is None:
-            raise NegotiationError("the TLS session has ended")
+            raise KeyGone("the TLS session has ended")
         material: bytes = self._tls.getHandle().export_keying_material(label, length)
         return material
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 VPN_GATEWAY = "vpn_gateway"
 NET_GATEWAY = "net_gateway"
 
+_LONGEST = 0x7FFFFFFF
+"""Seconds of the longest duration that stock peers can hold."""
+
 
 @dataclass(frozen=True)
 class PushedRoute:
@@ -82,6 +85,8 @@ def parse_pushed(options: Sequence[str]) -> PushedOptions:
         try:
             pushed = _read(pushed, option)
         except (ValueError, IndexError, MalformedPacket) as error:
+            if option.startswith("auth-token"):
+                raise NegotiationError("the server pushed 'auth-token', which does not parse") from None
             raise NegotiationError(f"the server pushed {option!r}, which does not parse: {error}") from error
     return _with_prefix(pushed)
 
@@ -123,7 +128,16 @@ def _gateway_word(words: Sequence[str], index: int) -> str | None:
 
 
 def _metric_word(words: Sequence[str], index: int) -> int | None:
-    return int(words[index]) if len(words) > index and words[index] != "default" else None
+    if len(words) <= index or words[index] == "default":
+        return None
+    return _integer(words[index], 0, 0xFFFFFFFF)
+
+
+def _integer(word: str, least: int, most: int) -> int:
+    value = int(word)
+    if not least <= value <= most:
+        raise ValueError(f"not from {least} to {most}")
+    return value
 
 
 def _route(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
@@ -141,26 +155,18 @@ def _route_ipv6(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
 
 def _seconds(name: str) -> Callable[[PushedOptions, Sequence[str]], PushedOptions]:
     def read(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
-        value = int(words[0])
-        if value < 0:
-            raise ValueError("a duration cannot be negative")
+        value = _integer(words[0], 0, _LONGEST)
         return replace(pushed, **{name: float(value)})  # type: ignore[arg-type]
 
     return read
 
 
 def _peer_id(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
-    value = int(words[0])
-    if not 0 <= value <= 0xFFFFFF:
-        raise ValueError("a peer-id has 24 bits")
-    return replace(pushed, peer_id=value)
+    return replace(pushed, peer_id=_integer(words[0], 0, 0xFFFFFF))
 
 
 def _tun_mtu(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
-    value = int(words[0])
-    if not 68 <= value <= 65535:
-        raise ValueError("not an MTU")
-    return replace(pushed, tun_mtu=value)
+    return replace(pushed, tun_mtu=_integer(words[0], 68, 65535))
 
 
 def _topology(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:

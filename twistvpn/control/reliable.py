@@ -113,6 +113,11 @@ class Reliable:
         return min((entry.due for entry in self._in_flight.values()), default=None)
 
     @property
+    def backlog(self) -> int:
+        """How many messages wait for the window to open."""
+        return len(self._backlog)
+
+    @property
     def settled(self) -> bool:
         """True when everything that was sent has been acknowledged."""
         return not self._in_flight and not self._backlog

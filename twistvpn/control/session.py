@@ -14,7 +14,7 @@ from twistvpn.control.exchange import KeyExchange
 from twistvpn.control.negotiation import Input, Negotiation, State
 from twistvpn.control.reliable import ACKS_WITH_MESSAGE, Message, Reliable
 from twistvpn.crypto.derive import EXPORTER_LABEL, EXPORTER_LENGTH, key_expansion_prf
-from twistvpn.errors import MalformedPacket, NegotiationError, UnknownKey, WireError
+from twistvpn.errors import KeyGone, MalformedPacket, UnknownKey, WireError
 from twistvpn.wire.opcodes import Opcode
 from twistvpn.wire.packets import MAX_ACKS, SESSION_ID_SIZE, ControlPacket
 from twistvpn.wire.roles import Role
@@ -295,16 +295,16 @@ class ControlSession:
     def key_material(self, key_id: int, derivation: KeyDerivation) -> bytes:
         """The 256 bytes that the data keys of an established key are cut from (`crypto.derive.split_keys`).
 
-        Raises `NegotiationError` where the key is there no longer: its TLS has ended, or others have replaced it.
+        Raises `KeyGone` where the key is there no longer: its TLS has ended, or others have replaced it.
         """
         negotiation = self._keys.get(key_id)
-        if negotiation is None or negotiation.exchange.remote is None:
-            raise NegotiationError(f"key {key_id} is gone")
+        remote = None if negotiation is None else negotiation.exchange.remote
+        if negotiation is None or remote is None:
+            raise KeyGone(f"key {key_id} is gone")
         if derivation is KeyDerivation.EXPORTER:
             return negotiation.export(EXPORTER_LABEL, EXPORTER_LENGTH)
-        exchange = negotiation.exchange
         assert self.remote_session_id is not None
-        ours, theirs = exchange.local.source, exchange.remote.source
+        ours, theirs = negotiation.exchange.local.source, remote.source
         if self._role is Role.CLIENT:
             return key_expansion_prf(ours, theirs, self.session_id, self.remote_session_id)
         return key_expansion_prf(theirs, ours, self.remote_session_id, self.session_id)

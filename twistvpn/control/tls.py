@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from twistvpn.control.reliable import Reliable
 
 
+MAX_BACKLOG = 1024
+"""Messages that may wait for the window: several times what the longest chain or the most options need."""
+
+
 @implementer(IAddress)
 class _ControlChannelAddress:
     """The control channel has no address of its own; its link has."""
@@ -46,6 +50,10 @@ class ReliableTransport:
     def write(self, data: bytes) -> None:
         """Cut TLS records into messages and queue them."""
         if self.disconnecting:
+            return
+        if self._reliable.backlog > MAX_BACKLOG:
+            # TLS answers some of what it is sent; a peer that asks and never acknowledges would fill our memory.
+            self.disconnecting = True
             return
         for start in range(0, len(data), self._max_payload):
             self._reliable.enqueue(Opcode.P_CONTROL_V1, data[start : start + self._max_payload])

@@ -82,6 +82,20 @@ def describe(certificate: x509.Certificate) -> str:
     )
 
 
+def validity_problem(certificate: x509.Certificate | None, now: float) -> str | None:
+    """What is wrong with a certificate's dates at `now` (seconds since the epoch), in one line; None if nothing.
+
+    A peer that refuses our certificate does not always get to tell us why.
+    """
+    if certificate is None:
+        return None
+    if certificate.not_valid_after_utc.timestamp() < now:
+        return f"our own certificate has expired: {describe(certificate)}"
+    if certificate.not_valid_before_utc.timestamp() > now:
+        return f"our own certificate is not yet valid: {describe(certificate)}"
+    return None
+
+
 @implementer(IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator)
 class TlsContexts:
     """Makes TLS connections for one configuration; reads the CRL anew when its file has changed.
@@ -145,7 +159,7 @@ class TlsContexts:
         context.set_min_proto_version(_VERSIONS[settings.version_min])
         if settings.version_max is not None:
             context.set_max_proto_version(_VERSIONS[settings.version_max])
-        context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)  # type: ignore[attr-defined]  # the stubs are behind
+        context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_mode(_SSL_MODE_RELEASE_BUFFERS)
         if settings.cipher_list is not None:
@@ -168,7 +182,7 @@ class TlsContexts:
         try:
             context.use_certificate(chain[0])
             for intermediate in chain[1:]:
-                context.add_extra_chain_cert(intermediate)  # type: ignore[arg-type]  # the same
+                context.add_extra_chain_cert(intermediate)
             key = load_pem_private_key(settings.key.data, None)
             context.use_privatekey(key)  # type: ignore[arg-type]
             context.check_privatekey()

@@ -9,17 +9,23 @@ is the packet id and the first 8 bytes of the direction's HMAC key.  All integer
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from itertools import compress
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 
-from twistvpn.errors import PacketIdExhausted
-from twistvpn.interfaces import Run
+from twistvpn.crypto.ciphers import CIPHERS
+from twistvpn.crypto.replay import ReplayWindow
+from twistvpn.data.mss import clamp_mss
+from twistvpn.data.offload import segment
+from twistvpn.data.opened import Opened
+from twistvpn.errors import MalformedPacket, PacketIdExhausted
+from twistvpn.interfaces import NO_OFFLOAD, Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from twistvpn.interfaces import Buffer
+    from twistvpn.interfaces import Buffer, Frame
 
 TAG_SIZE = 16
 PACKET_ID_SIZE = 4
@@ -33,24 +39,18 @@ MAX_RUN_SIZE = 65507
 MAX_PACKET_ID = 0xFFFFFFFF
 
 
-class Aead(Protocol):
-    """One AEAD key, as `cryptography` has it: the tag is the last 16 bytes of what it makes."""
-
-    def encrypt(self, nonce: Buffer, data: Buffer, associated_data: Buffer | None, /) -> bytes:
-        """Return the ciphertext and the tag behind it."""
-
-    def decrypt(self, nonce: Buffer, data: Buffer, associated_data: Buffer | None, /) -> bytes:
-        """Return the plaintext; raises `cryptography.exceptions.InvalidTag`."""
-
-
 class Sealer:
-    """One direction of one key: plaintext packets in, runs of data packets out, each under its own packet id."""
+    """One direction of one key: frames in, runs of data packets out, each packet under its own packet id."""
 
     __slots__ = ("_associated_from", "_encrypt", "_implicit_iv", "_prefix", "blocks", "packet_id")
 
-    def __init__(self, aead: Aead, implicit_iv: bytes, prefix: bytes) -> None:
-        """Seal under `prefix`: 4 bytes (opcode, key id and peer id) for P_DATA_V2, 1 byte for P_DATA_V1."""
-        self._encrypt = aead.encrypt
+    def __init__(self, cipher: str, key: bytes, implicit_iv: bytes, prefix: bytes) -> None:
+        """Seal under `prefix`: 4 bytes (opcode, key id and peer id) for P_DATA_V2, 1 byte for P_DATA_V1.
+
+        `cipher` is OpenVPN's upper-case name.  Of `key` and `implicit_iv` only the first bytes are used, as many as
+        the cipher takes and 8.
+        """
+        self._encrypt = CIPHERS[cipher].open(key).encrypt
         self._implicit_iv = implicit_iv[:IMPLICIT_IV_SIZE]
         self._prefix = prefix
         self._associated_from = 0 if len(prefix) == 4 else len(prefix)
@@ -64,22 +64,33 @@ class Sealer:
         """Bytes that sealing adds to a packet."""
         return len(self._prefix) + PACKET_ID_SIZE + TAG_SIZE
 
-    def seal(self, packets: Sequence[Buffer]) -> list[Run]:
-        """Seal `packets` in order.
+    def seal(self, frames: Sequence[Frame], largest_mss: int = 0, /) -> tuple[list[Run], int]:
+        """Segment and seal `frames` in order, and lower their handshakes' MSS to `largest_mss` unless it is 0.
 
         Neighbours of one size, and a shorter one behind them, share a run of at most 64 datagrams and 65507 bytes.
+        Frames that do not fit their virtio-net header are left out; how many is the second part of the result.
         Raises `PacketIdExhausted`, with nothing sealed, where there are not packet ids enough for all.
         """
+        packets: list[Buffer] = []
+        malformed = 0
+        for frame in frames:
+            if frame[1] == NO_OFFLOAD:
+                packets.append(frame[0])
+                continue
+            try:
+                packets += segment(frame)
+            except MalformedPacket:
+                malformed += 1
+        if largest_mss:
+            clamp_mss(packets, largest_mss)
+        return self._seal(packets), malformed
+
+    def _seal(self, packets: list[Buffer]) -> list[Run]:
         packet_id = self.packet_id
         if packet_id + len(packets) > MAX_PACKET_ID:
             raise PacketIdExhausted("the key has no packet id left")
-        encrypt, implicit_iv, prefix, associated_from = (
-            self._encrypt,
-            self._implicit_iv,
-            self._prefix,
-            self._associated_from,
-        )
-        overhead = self.overhead
+        encrypt, implicit_iv, prefix = self._encrypt, self._implicit_iv, self._prefix
+        associated_from, overhead = self._associated_from, self.overhead
         runs = []
         sealed: list[bytes] = []
         size = room = length = blocks = 0
@@ -106,51 +117,72 @@ class Sealer:
 
 
 class Opener:
-    """The other direction of one key: runs of data packets in, plaintext packets with their packet ids out."""
+    """The other direction of one key: runs of data packets in, plaintexts out, each packet id once."""
 
-    __slots__ = ("_decrypt", "_implicit_iv", "blocks", "failures", "highest_packet_id")
+    __slots__ = ("_decrypt", "_implicit_iv", "_window", "blocks", "failures")
 
-    def __init__(self, aead: Aead, implicit_iv: bytes) -> None:
-        self._decrypt = aead.decrypt
+    def __init__(self, cipher: str, key: bytes, implicit_iv: bytes, replay_window: int, replay_time: float) -> None:
+        """Take cipher, key and IV as `Sealer` does, the window's size and time as `crypto.replay.ReplayWindow` does."""
+        self._decrypt = CIPHERS[cipher].open(key).decrypt
         self._implicit_iv = implicit_iv[:IMPLICIT_IV_SIZE]
+        self._window = ReplayWindow(replay_window, replay_time)
         self.blocks = 0
         """Plaintext blocks of 16 bytes opened so far, for the AEAD limit."""
         self.failures = 0
         """Datagrams whose tag did not verify."""
-        self.highest_packet_id = 0
-        """The highest packet id that was authentic."""
 
-    def open(self, data: Buffer, size: int, prefix_size: int) -> tuple[list[int], list[Buffer]]:
+    @property
+    def highest_packet_id(self) -> int:
+        """The highest packet id that was authentic, 0 before the first."""
+        return self._window.highest
+
+    def open(self, data: Buffer, size: int, prefix_size: int, now: float, largest_mss: int = 0, /) -> Opened:
         """Open the datagrams of one run, which all have the same opcode and key id.
 
-        `prefix_size` is 4 for P_DATA_V2 and 1 for P_DATA_V1.  Returns packet ids and plaintexts, in order, of
-        the authentic ones; the others are left out and counted in `failures`.  Every datagram, the last too, is
-        longer than its header and tag.
+        `prefix_size` is 4 for P_DATA_V2 and 1 for P_DATA_V1, `now` a monotonic time in seconds.  Handshakes' MSS is
+        lowered to `largest_mss` unless that is 0.  Raises `ValueError` where a datagram, the last too, is not longer
+        than its header and tag.
         """
+        text_from = prefix_size + PACKET_ID_SIZE + TAG_SIZE
+        if not data or size <= text_from or 0 < len(data) % size <= text_from:
+            raise ValueError("a run that does not consist of data packets")
+        packet_ids, texts = self._decrypted(bytes(data), size, prefix_size)
+        self._window.expire(now)
+        verdicts = self._window.check_run(packet_ids)
+        forged, replayed = -(-len(data) // size) - len(texts), 0
+        self.failures += forged
+        if not all(verdicts):
+            replayed = verdicts.count(False)
+            texts = list(compress(texts, verdicts))
+        # IP packets begin with the nibble 4 or 6; pings and OCC messages do not.
+        packets = [text for text in texts if text[0] & 0xD0 == 0x40]
+        messages = [] if len(packets) == len(texts) else [text for text in texts if text[0] & 0xD0 != 0x40]
+        if largest_mss:
+            clamp_mss(packets, largest_mss)
+        return Opened(packets, messages, forged, replayed, sum(map(len, texts)))
+
+    def _decrypted(self, wire: bytes, size: int, prefix_size: int) -> tuple[list[int], list[Buffer]]:
+        """Return packet ids and plaintexts, in order, of the authentic datagrams."""
         decrypt, implicit_iv = self._decrypt, self._implicit_iv
-        wire = bytes(data)
         associated_from = 0 if prefix_size == 4 else prefix_size
         tag_from = prefix_size + PACKET_ID_SIZE
         text_from = tag_from + TAG_SIZE
         packet_ids: list[int] = []
-        packets: list[Buffer] = []
+        texts: list[Buffer] = []
         blocks = 0
         for start in range(0, len(wire), size):
             wire_id = wire[start + prefix_size : start + tag_from]
-            text = start + text_from
+            text_at = start + text_from
             try:
-                packet = decrypt(
+                text = decrypt(
                     wire_id + implicit_iv,
-                    wire[text : start + size] + wire[start + tag_from : text],
+                    wire[text_at : start + size] + wire[start + tag_from : text_at],
                     wire[start + associated_from : start + tag_from],
                 )
             except InvalidTag:
-                self.failures += 1
                 continue
-            packets.append(packet)
+            texts.append(text)
             packet_ids.append(int.from_bytes(wire_id, "big"))
-            blocks += (len(packet) + 15) >> 4
+            blocks += (len(text) + 15) >> 4
         self.blocks += blocks
-        if packet_ids:
-            self.highest_packet_id = max(self.highest_packet_id, *packet_ids)
-        return packet_ids, packets
+        return packet_ids, texts

@@ -7,20 +7,18 @@ raises for what the network sends; what cannot be used is counted under its reas
 from __future__ import annotations
 
 from collections import Counter
-from itertools import compress
 from typing import TYPE_CHECKING
 
-from twistvpn.data import kernel
 from twistvpn.data.aead import PACKET_ID_SIZE, TAG_SIZE
-from twistvpn.data.keyring import FAILURES_LIMIT, TRAN_WINDOW, DataKey, Generation, Keyring
+from twistvpn.data.keyring import FAILURES_LIMIT, TRAN_WINDOW, DataKey, Keyring
 from twistvpn.errors import AuthenticationFailure, MalformedPacket, PacketIdExhausted, ReplayedPacket, UnknownKey
-from twistvpn.interfaces import NO_OFFLOAD, Run
+from twistvpn.interfaces import Frame
 from twistvpn.wire.opcodes import Opcode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from twistvpn.interfaces import Buffer, Frame
+    from twistvpn.interfaces import Buffer, Run
 
 __all__ = ["OCC_EXIT", "OCC_MAGIC", "PING", "Channel", "DataKey"]
 
@@ -100,45 +98,36 @@ class Channel:
 
         The result is empty, and the drops are counted, before there is a key and when its packet ids are used up.
         """
-        packets: list[Buffer] = []
-        for frame in frames:
-            if frame.vnet == NO_OFFLOAD:
-                packets.append(frame.packet)
-                continue
-            try:
-                packets += kernel.segment(frame)
-            except MalformedPacket as error:
-                self.drops[error.reason] += 1
-        return self._seal(self._clamped(packets), now)
+        return self._seal(frames, self.max_mss, now)
 
     def seal_ping(self, now: float) -> list[Run]:
         """Seal one keepalive message."""
-        return self._seal([PING], now)
+        return self._seal([Frame(PING)], 0, now)
 
     def seal_occ_exit(self, now: float) -> list[Run]:
         """Seal the goodbye that peers without `cc-exit` understand."""
-        return self._seal([OCC_MAGIC + bytes((OCC_EXIT,))], now)
+        return self._seal([Frame(OCC_MAGIC + bytes((OCC_EXIT,)))], 0, now)
 
-    def _clamped(self, packets: list[Buffer]) -> list[Buffer]:
-        if self.max_mss:
-            kernel.clamp_mss(packets, self.max_mss)
-        return packets
-
-    def _seal(self, packets: list[Buffer], now: float) -> list[Run]:
-        if not packets:
+    def _seal(self, frames: Sequence[Frame], largest_mss: int, now: float) -> list[Run]:
+        if not frames:
             return []
         generation = self._keyring.sending(now)
         if generation is None:
-            self.drops[NO_KEY] += len(packets)
+            self.drops[NO_KEY] += len(frames)
             return []
+        sealer = generation.sealer
+        packet_id = sealer.packet_id
         try:
-            runs = generation.sealer.seal(packets)
+            runs, malformed = sealer.seal(frames, largest_mss)
         except PacketIdExhausted:
-            self.drops[PACKET_ID_EXHAUSTED] += len(packets)
+            self.drops[PACKET_ID_EXHAUSTED] += len(frames)
             return []
-        self.last_sent = now
-        self.packets_out += len(packets)
-        self.bytes_out += sum([len(run.data) for run in runs])
+        if malformed:
+            self.drops[MalformedPacket.reason] += malformed
+        if runs:
+            self.last_sent = now
+            self.packets_out += sealer.packet_id - packet_id
+            self.bytes_out += sum([len(run[0]) for run in runs])
         return runs
 
     def open(self, run: Run, now: float) -> list[Buffer]:
@@ -179,34 +168,20 @@ class Channel:
         if generation.opener.failures > FAILURES_LIMIT:
             self.drops[AuthenticationFailure.reason] += datagram_count
             return []
-        packet_ids, packets = generation.opener.open(data, size, prefix_size)
-        if len(packets) != datagram_count:
-            self.drops[AuthenticationFailure.reason] += datagram_count - len(packets)
-        packets = self._fresh(generation, packet_ids, packets, now)
-        if not packets:
-            return packets
-        self._keyring.confirm(generation.key_id)
-        self.last_received = now
-        self.packets_in += len(packets)
-        self.bytes_in += sum(map(len, packets)) + len(packets) * (shortest - 1)
-        return self._deliverable(packets)
-
-    def _fresh(self, generation: Generation, packet_ids: list[int], packets: list[Buffer], now: float) -> list[Buffer]:
-        generation.replay.expire(now)
-        verdicts = generation.replay.check_run(packet_ids)
-        if all(verdicts):
-            return packets
-        self.drops[ReplayedPacket.reason] += verdicts.count(False)
-        return list(compress(packets, verdicts))
-
-    def _deliverable(self, packets: list[Buffer]) -> list[Buffer]:
-        # IP packets begin with the nibble 4 or 6; pings and OCC messages do not.
-        delivered = [packet for packet in packets if packet[0] & 0xD0 == 0x40]
-        if len(delivered) != len(packets):
-            for packet in packets:
-                if packet[0] & 0xD0 != 0x40:
-                    self._take_message(packet)
-        return self._clamped(delivered)
+        packets, messages, forged, replayed, octets = generation.opener.open(data, size, prefix_size, now, self.max_mss)
+        if forged:
+            self.drops[AuthenticationFailure.reason] += forged
+        if replayed:
+            self.drops[ReplayedPacket.reason] += replayed
+        fresh = datagram_count - forged - replayed
+        if fresh:
+            self._keyring.confirm(generation.key_id)
+            self.last_received = now
+            self.packets_in += fresh
+            self.bytes_in += octets + fresh * (shortest - 1)
+        for message in messages:
+            self._take_message(message)
+        return packets
 
     def _take_message(self, packet: Buffer) -> None:
         if packet == PING:

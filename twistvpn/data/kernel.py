@@ -1,14 +1,116 @@
-"""The inner loops of the data path, chosen in one place.
+"""The inner loops of the data path, chosen in one place: compiled where that could be built, else in pure Python.
 
-Everything here takes and gives whole batches.  A compiled module that has the same names and
-signatures can stand in for the pure Python one without a change anywhere else.
+Both take and give whole batches and behave the same to the byte; `twistvpn.data.pure` says where the names are
+explained.  Call them as attributes of this module, so that whoever replaces one here replaces it everywhere.
+
+The environment variable TWISTVPN_KERNEL asks for one: 'pure' or 'compiled'.
 """
 
 from __future__ import annotations
 
-from twistvpn.data.aead import Opener, Sealer
-from twistvpn.data.coalesce import coalesce
-from twistvpn.data.mss import clamp_mss
-from twistvpn.data.offload import segment
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
 
-__all__ = ["Opener", "Sealer", "clamp_mss", "coalesce", "segment"]
+from twistvpn.data import pure
+from twistvpn.data.coalesce import ALL_OFFLOADS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from twistvpn.data.opened import Opened
+    from twistvpn.interfaces import Buffer, Frame, Run
+
+__all__ = ["NAME", "Opener", "Sealer", "by_destination", "by_source", "clamp_mss", "coalesce", "segment"]
+
+VARIABLE = "TWISTVPN_KERNEL"
+
+
+class AnySealer(Protocol):
+    """See `aead.Sealer`."""
+
+    packet_id: int
+    blocks: int
+
+    @property
+    def overhead(self) -> int:
+        """Bytes that sealing adds to a packet."""
+
+    def seal(self, frames: Sequence[Frame], largest_mss: int = 0, /) -> tuple[list[Run], int]:
+        """Return runs of data packets and the number of malformed frames."""
+
+
+class AnyOpener(Protocol):
+    """See `aead.Opener`."""
+
+    blocks: int
+    failures: int
+
+    @property
+    def highest_packet_id(self) -> int:
+        """The highest packet id that was authentic, 0 before the first."""
+
+    def open(self, data: Buffer, size: int, prefix_size: int, now: float, largest_mss: int = 0, /) -> Opened:
+        """Return the plaintexts of one run."""
+
+
+class Kernel(Protocol):
+    """What either module has."""
+
+    @property
+    def NAME(self) -> str:
+        """For logs."""
+
+    def Sealer(self, cipher: str, key: bytes, implicit_iv: bytes, prefix: bytes) -> AnySealer:
+        """See `aead.Sealer`."""
+
+    def Opener(self, cipher: str, key: bytes, implicit_iv: bytes, replay_window: int, replay_time: float) -> AnyOpener:
+        """See `aead.Opener`."""
+
+    def segment(self, frame: Frame, /) -> list[Buffer]:
+        """See `offload.segment`."""
+
+    def coalesce(self, packets: Sequence[Buffer], offloads: int = ALL_OFFLOADS, /) -> list[Frame]:
+        """See `coalesce.coalesce`."""
+
+    def clamp_mss(self, packets: list[Buffer], largest: int, /) -> None:
+        """See `mss.clamp_mss`."""
+
+    def by_source(self, packets: Iterable[Buffer], /) -> list[tuple[bytes, list[Buffer]]]:
+        """See `grouping.by_source`."""
+
+    def by_destination(self, frames: Iterable[Frame], /) -> list[tuple[bytes, list[Frame]]]:
+        """See `grouping.by_destination`."""
+
+
+def compiled() -> Kernel | None:
+    """Return the compiled kernel, None where it was not built or its libcrypto cannot be loaded."""
+    try:
+        return cast("Kernel", import_module("twistvpn.data._kernel"))
+    except ImportError:
+        return None
+
+
+def choose(wanted: str = "") -> Kernel:
+    """Return the kernel 'pure' or 'compiled', or the fastest for ''.  Raises `ImportError` where it is not there."""
+    if wanted == "pure":
+        return pure
+    if wanted not in {"", "compiled"}:
+        raise ImportError(f"{VARIABLE} is {wanted!r}: it names no kernel; there are 'pure' and 'compiled'")
+    found = compiled()
+    if found is None and wanted:
+        raise ImportError(f"{VARIABLE} asks for the compiled kernel, which was not built at installation")
+    return found or pure
+
+
+_chosen = choose(os.environ.get(VARIABLE, ""))
+
+NAME = _chosen.NAME
+"""Which one runs, for people to read."""
+Sealer = _chosen.Sealer
+Opener = _chosen.Opener
+segment = _chosen.segment
+coalesce = _chosen.coalesce
+clamp_mss = _chosen.clamp_mss
+by_source = _chosen.by_source
+by_destination = _chosen.by_destination

@@ -11,8 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from twistvpn.crypto.ciphers import CIPHERS
-from twistvpn.crypto.replay import ReplayWindow
 from twistvpn.data import kernel
 from twistvpn.wire.opcodes import Opcode, first_byte
 
@@ -54,15 +52,16 @@ class DataKey:
 class Generation:
     """One `DataKey` in use."""
 
-    __slots__ = ("_limit", "expires", "key_id", "opener", "replay", "sealer", "send_from")
+    __slots__ = ("_limit", "expires", "key_id", "opener", "sealer", "send_from")
 
     def __init__(self, key: DataKey, send_from: float) -> None:
-        cipher, keys = CIPHERS[key.cipher], key.keys
+        keys = key.keys
         self.key_id = key.key_id
         prefix = _data_prefix(key.key_id, key.peer_id)
-        self.sealer = kernel.Sealer(cipher.open(keys.encrypt.cipher), keys.encrypt.hmac, prefix)
-        self.opener = kernel.Opener(cipher.open(keys.decrypt.cipher), keys.decrypt.hmac)
-        self.replay = ReplayWindow(key.replay_window, key.replay_time)
+        self.sealer = kernel.Sealer(key.cipher, keys.encrypt.cipher, keys.encrypt.hmac, prefix)
+        self.opener = kernel.Opener(
+            key.cipher, keys.decrypt.cipher, keys.decrypt.hmac, key.replay_window, key.replay_time
+        )
         self.send_from = send_from
         """Monotonic seconds; from then on it sends even if the peer was not heard under it."""
         self.expires: float | None = None

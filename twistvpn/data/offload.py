@@ -46,6 +46,8 @@ UDP_CHECKSUM_AT = 6
 
 _vnet = struct.Struct("=BBHHHH")
 _MAX_PACKET = 65535
+_MAX_HEADERS = 512
+"""So that many tiny segments of one super-packet cannot fill the memory."""
 
 
 class VnetHeader(NamedTuple):
@@ -135,6 +137,8 @@ class _Layout(NamedTuple):
         payload = transport + _transport_size(packet, protocol, transport)
         if payload >= length:
             raise MalformedPacket("a super-packet without payload")
+        if payload > _MAX_HEADERS:
+            raise MalformedPacket("a super-packet with headers of an unusual length")
         return cls(version == 4, protocol, transport, payload)
 
 

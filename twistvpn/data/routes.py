@@ -11,6 +11,7 @@ from collections import Counter
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from twistvpn.data import kernel
 from twistvpn.data.inet import IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
 from twistvpn.interfaces import Frame
 
@@ -138,39 +139,17 @@ class RouteTable(Generic[P]):
     def split_by_peer(self, frames: Iterable[Frame]) -> list[tuple[P, list[Frame]]]:
         """Sort the frames of one batch by the peer they go to, each peer's in their order.
 
-        There is one look-up for each destination.  What cannot be sent is counted in `drops`.
+        There is one look-up for each run of neighbours.  What cannot be sent is counted in `drops`.
         """
         by_peer: dict[P, list[Frame]] = {}
-        by_reason: dict[str, list[Frame]] = {}
-        batches: dict[bytes, list[Frame]] = {}
-        last: Buffer = b""
-        batch: list[Frame] = []
-        for frame in frames:
-            packet = frame.packet
-            length = len(packet)
-            version = packet[0] >> 4 if length >= IPV4_HEADER_SIZE else 0
-            if version == 4:
-                destination = packet[16:20]
-            elif version == 6 and length >= IPV6_HEADER_SIZE:
-                destination = packet[24:40]
+        for destination, batch in kernel.by_destination(frames):
+            peer = self._route(destination) if destination else None
+            if peer is not None:
+                by_peer.setdefault(peer, []).extend(batch)
+            elif destination:
+                self.drops[MULTICAST if _is_multicast(destination) else NO_ROUTE] += len(batch)
             else:
-                self.drops[MALFORMED] += 1
-                continue
-            if destination != last:
-                last = destination
-                key = bytes(destination)
-                found = batches.get(key)
-                if found is None:
-                    peer = self._route(key)
-                    if peer is None:
-                        found = by_reason.setdefault(MULTICAST if _is_multicast(key) else NO_ROUTE, [])
-                    else:
-                        found = by_peer.setdefault(peer, [])
-                    batches[key] = found
-                batch = found
-            batch.append(frame)
-        for reason, dropped in by_reason.items():
-            self.drops[reason] += len(dropped)
+                self.drops[MALFORMED] += len(batch)
         return list(by_peer.items())
 
     def check_sources(self, peer: P, packets: Sequence[Buffer]) -> list[Buffer]:
@@ -180,45 +159,28 @@ class RouteTable(Generic[P]):
         itself (RFC 4861 section 4), under a reason of their own.
         """
         allowed: list[Buffer] = []
-        last: Buffer = b""
-        is_allowed = False
-        for packet in packets:
-            length = len(packet)
-            version = packet[0] >> 4 if length >= IPV4_HEADER_SIZE else 0
-            if version == 4:
-                source = packet[12:16]
-            elif version == 6 and length >= IPV6_HEADER_SIZE:
-                source = packet[8:24]
+        for source, batch in kernel.by_source(packets):
+            if source and self._owner(source) is peer:
+                allowed += batch
+            elif source:
+                self.drops[LINK_LOCAL if _is_link_local(source) else SOURCE_ADDRESS] += len(batch)
             else:
-                self.drops[MALFORMED] += 1
-                continue
-            if source != last:
-                last = source
-                is_allowed = self._owner(bytes(source)) is peer
-            if is_allowed:
-                allowed.append(packet)
-            else:
-                self.drops[LINK_LOCAL if _is_link_local(source) else SOURCE_ADDRESS] += 1
+                self.drops[MALFORMED] += len(batch)
         return allowed
 
-    def split_client_to_client(self, packets: Iterable[Buffer]) -> tuple[list[tuple[P, list[Frame]]], list[Buffer]]:
+    def split_client_to_client(self, packets: Sequence[Buffer]) -> tuple[list[tuple[P, list[Frame]]], list[Buffer]]:
         """Part what a peer sent into the frames for other peers and the packets for the tun.
 
         `packets` have passed `check_sources`.  Packets for nobody's address, multicast too, are the tun's.
         """
         by_peer: dict[P, list[Frame]] = {}
         for_tun: list[Buffer] = []
-        last: Buffer = b""
-        peer: P | None = None
-        for packet in packets:
-            destination = packet[16:20] if packet[0] >> 4 == 4 else packet[24:40]
-            if destination != last:
-                last = destination
-                peer = self._route(bytes(destination))
+        for destination, batch in kernel.by_destination(kernel.coalesce(packets, 0)):
+            peer = self._route(destination) if destination else None
             if peer is None:
-                for_tun.append(packet)
+                for_tun += [frame[0] for frame in batch]
             else:
-                by_peer.setdefault(peer, []).append(Frame(packet))
+                by_peer.setdefault(peer, []).extend(batch)
         return list(by_peer.items()), for_tun
 
 

@@ -251,12 +251,16 @@ class ServerConnection:
         self._pushed_at = self._clock.seconds()
         is_first = self.stage is Stage.ADMITTED
         if is_first:
-            self.stage = Stage.CONNECTED
             peer.open_data(agreement.cipher, agreement.derivation, agreement.peer_id)
-            peer.install_key(0)
+            try:
+                peer.install_key(0)
+            except NegotiationError as error:
+                self._turn_away(str(error))
+                return
+            self.stage = Stage.CONNECTED
         for reply in split_push([*self._host.options_for(self), *agreement.pushed]):
             peer.send_message(encode_message(reply))
-        if is_first:
+        if is_first and self.stage is Stage.CONNECTED:
             # Last, so that what an application sends now finds the client ready.
             self._host.connected(self)
 

@@ -22,7 +22,7 @@ from zope.interface import implementer
 from twistvpn.control.cookie import CookieJar
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts
-from twistvpn.data.kernel import coalesce
+from twistvpn.data import kernel
 from twistvpn.data.routes import RouteTable
 from twistvpn.deadlines import DeadlineQueue
 from twistvpn.interfaces import Frame, IFrameReceiver, Lease
@@ -164,6 +164,8 @@ class VpnFactory(Factory):
         self._by_identity: dict[str, ServerConnection] = {}
         self._free_ids: list[int] = []
         self._new_ids = count()
+        self._told_full = False
+        self._stopped = False
 
     @property
     def clients(self) -> list[ClientProtocol]:
@@ -174,13 +176,14 @@ class VpnFactory(Factory):
 
     def open_peer(self, link: ILink, address: Address, first_packet_id: int, session_id: bytes | None) -> Peer | None:
         """Make a peer for a stranger, unless the server is full."""
+        if self._stopped:
+            return None
         if len(self.connections) >= self._server.max_clients:
             self.drops["max-clients"] += 1
-            self.log.warn(
-                "{address}: refused: max-clients ({most}) reached",
-                address=readable(address),
-                most=self._server.max_clients,
-            )
+            if not self._told_full:
+                # Once: strangers may knock as often as they like.
+                self._told_full = True
+                self.log.warn("max-clients ({most}) reached: others are refused", most=self._server.max_clients)
             return None
         described = f"{'tcp' if link.is_stream else 'udp'}:{readable(address)}"
         connection = ServerConnection(self, self._clock, described)
@@ -262,9 +265,8 @@ class VpnFactory(Factory):
         self.connections.pop(peer, None)
         self.past_drops += peer.drops + peer.channel.drops
         self.demux.remove(peer, connection.peer_id)
-        protocol = self._protocols.pop(peer, None)
-        if protocol is not None:
-            protocol.connectionLost(Failure(ConnectionDone(reason)))
+        self._told_full = False
+        self._disconnect(peer, reason)
         if connection.lease is not None:
             for address in _addresses(connection.lease):
                 self.routes.remove(address, peer)
@@ -276,6 +278,14 @@ class VpnFactory(Factory):
         if peer.link.is_stream:
             peer.link.close()
         self.log.info("{client}: left: {why}", client=connection, why=reason)
+
+    def _disconnect(self, peer: Peer, reason: str) -> None:
+        protocol = self._protocols.pop(peer, None)
+        try:
+            if protocol is not None:
+                protocol.connectionLost(Failure(ConnectionDone(reason)))
+        except Exception:  # noqa: BLE001  an application's fault must not cost us the address
+            self.log.failure("connectionLost of {protocol} broke", protocol=protocol)
 
     # Packets
 
@@ -293,7 +303,7 @@ class VpnFactory(Factory):
             for peer, frames in for_peers:
                 peer.send_frames(frames)
         if packets:
-            self.tun.write_frames(coalesce(packets, self._offloads))
+            self.tun.write_frames(kernel.coalesce(packets, self._offloads))
 
     def frames_received(self, frames: Sequence[Frame]) -> None:
         """Route a batch from the tun (`interfaces.IFrameReceiver`)."""
@@ -317,7 +327,8 @@ class VpnFactory(Factory):
             connection.disconnect(reason, params)
 
     def stop(self) -> None:
-        """Close every session without another word."""
+        """Close every session without another word; there will be no others."""
+        self._stopped = True
         for peer in list(self.connections):
             peer.close("the server has stopped")
         self.deadlines.stop()

@@ -12,6 +12,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from twistvpn.control.keys import control_key
+from twistvpn.control.verify import validity_problem
+from twistvpn.data import kernel
 from twistvpn.data.inet import IPV6_HEADER_SIZE
 from twistvpn.data.mss import link_overhead, path_mtu
 from twistvpn.server.factory import VpnFactory
@@ -157,7 +159,11 @@ class VpnServerService(Service):
         """Begin to serve."""
         self._open()
         super().startService()  # type: ignore[no-untyped-call]
+        self.log.info("data path: {kernel}", kernel=kernel.NAME)
         assert self.factory is not None
+        problem = validity_problem(self.factory.own_certificate, self._reactor.seconds())
+        if problem is not None:
+            self.log.warn("{problem}", problem=problem)
         self.factory.tun.start(self.factory)
         self.listeners.start(lambda refusal: self._on_fatal(str(refusal)))
         self._chore(CRL_INTERVAL, self.factory.enforce_crl)

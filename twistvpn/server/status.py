@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from twistvpn.link.udp import readable
+from twistvpn.wire.options import printable
 
 if TYPE_CHECKING:
     from twistvpn.server.connection import ServerConnection
@@ -42,11 +43,16 @@ def _time(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
+def _name(connection: ServerConnection) -> str:
+    """The identity as one field of one line."""
+    return printable(connection.identity or "").replace(",", "_")
+
+
 def _client(connection: ServerConnection) -> str:
     channel = connection.peer.channel
     return ",".join(
         [
-            str(connection.identity),
+            _name(connection),
             readable(connection.peer.address),
             str(channel.bytes_in),
             str(channel.bytes_out),
@@ -58,7 +64,7 @@ def _client(connection: ServerConnection) -> str:
 def _routes(connection: ServerConnection) -> list[str]:
     heard = connection.peer.channel.last_received or connection.since
     return [
-        f"{address},{connection.identity},{readable(connection.peer.address)},{_time(heard)}"
+        f"{address},{_name(connection)},{readable(connection.peer.address)},{_time(heard)}"
         for address in connection.lease or ()
         if address is not None
     ]

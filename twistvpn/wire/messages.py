@@ -212,7 +212,7 @@ def split_push(
 ) -> list[PushReply] | list[PushUpdate]:
     """Spread options, in order, over messages of at most `MAX_BUNDLE` bytes, not counting the continuation mark.
 
-    Raises `ConfigError` for an option that no client could take: empty, too long, or with a comma.
+    Raises `ConfigError` for an option that no client could take: empty, too long, not printable, or with a comma.
     """
     bundles: list[tuple[str, ...]] = []
     bundle: list[str] = []
@@ -233,9 +233,9 @@ def split_push(
 
 def _checked_size(option: str) -> int:
     size = len(option.encode("utf-8", "surrogateescape"))
-    if not 0 < size <= MAX_OPTION or "," in option or "\0" in option:
+    if not 0 < size <= MAX_OPTION or "," in option or not option.isprintable():
         raise ConfigError(
-            f"a pushed option has 1 to {MAX_OPTION} bytes and neither comma nor NUL: {option!r}", option="push"
+            f"a pushed option has 1 to {MAX_OPTION} bytes, all printable, and no comma: {option!r}", option="push"
         )
     return size
 

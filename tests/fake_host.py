@@ -1,0 +1,64 @@
+"""A host to configure that only writes down what it is told."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from twistvpn.errors import EnvironmentRefusal
+from twistvpn.tun.netlink import NextHop
+
+OUTSIDE = NextHop(ip_address("192.168.0.1"), "eth0")
+OUTSIDE6 = NextHop(ip_address("fe80::1"), "eth0")
+
+
+class FakeHost:
+    """Stands for `tun.netlink.NetworkConfigurator`: keeps what was done, and forgets it on `undo`."""
+
+    def __init__(self) -> None:
+        self.addresses: list[str] = []
+        self.routes: list[str] = []
+        self.mtu = 0
+        self.is_up = False
+        self.undone = 0
+        self.refuse: set[str] = set()
+        self.hops: dict[int, NextHop | None] = {4: OUTSIDE, 6: OUTSIDE6}
+
+    def check_overlap(self, network: object, ifname: str | None = None) -> None:
+        if str(network) in self.refuse:
+            raise EnvironmentRefusal(f"the network {network} overlaps another")
+
+    def add_address(self, ifname: str, interface: object, path_mtu: int | None = None) -> None:
+        self.addresses.append(f"{interface} dev {ifname}")
+
+    def set_mtu(self, ifname: str, mtu: int) -> None:
+        self.mtu = mtu
+
+    def set_txqueuelen(self, ifname: str, packets: int) -> None:
+        pass
+
+    def set_up(self, ifname: str) -> None:
+        self.is_up = True
+
+    def add_route(
+        self,
+        network: object,
+        gateway: object,
+        ifname: str,
+        metric: int | None = None,
+        path_mtu: int | None = None,
+    ) -> None:
+        if str(network) in self.refuse:
+            raise EnvironmentRefusal(f"cannot add the route to {network}")
+        via = f" via {gateway}" if gateway is not None else ""
+        self.routes.append(f"{network}{via} dev {ifname}" + (f" metric {metric}" if metric is not None else ""))
+
+    def route_to(self, address: IPv4Address | IPv6Address) -> NextHop | None:
+        return self.hops[address.version]
+
+    def default_gateway(self, version: int = 4) -> NextHop | None:
+        return self.hops[version]
+
+    def undo(self) -> None:
+        self.undone += 1
+        self.addresses.clear()
+        self.routes.clear()

@@ -1,0 +1,263 @@
+"""Fuzz the compiled kernel under AddressSanitizer and UBSan, comparing it with the pure one.
+
+    python tests/fuzz_kernel.py [--seconds N] [--seed N]
+
+The kernel is built from source into a temporary folder.  Exit status 77 where there is no compiler with the
+sanitizers, headers of Python or headers of OpenSSL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import random
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.inner_packets import tcp, udp  # noqa: E402
+from twistvpn.data import pure  # noqa: E402
+from twistvpn.data.offload import VnetHeader  # noqa: E402
+from twistvpn.errors import MalformedPacket  # noqa: E402
+from twistvpn.interfaces import NO_OFFLOAD, Frame  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from twistvpn.data.kernel import Kernel
+    from twistvpn.interfaces import Buffer
+
+BUILT = "TWISTVPN_SANITIZED_KERNEL"
+"""Tells the second process, which has the sanitizers loaded, where the module is."""
+SKIPPED = 77
+WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers", "-Wno-cast-function-type"]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+IPV4, IPV6 = ("10.8.0.2", "10.8.0.1"), ("fd00::2", "fd00::1")
+KEY, IV = bytes(range(64)), bytes(64)
+INTERESTING = (0, 1, 2, 5, 6, 7, 10, 16, 19, 20, 21, 24, 39, 40, 41, 48, 60, 100, 255, 256, 0x7FFF, 0x8000, 0xFFFF)
+
+
+def say(line: str) -> None:
+    """Write a line for whoever runs this."""
+    sys.stdout.write(f"{line}\n")
+
+
+def build(folder: Path) -> Path:
+    """Compile the kernel with the sanitizers."""
+    made = folder / "_kernel.so"
+    sources = sorted((ROOT / "twistvpn/data/csrc").glob("*.c"))
+    include = sysconfig.get_paths()["include"]
+    command = [
+        "gcc",
+        "-shared",
+        "-fPIC",
+        "-O1",
+        "-g",
+        "-std=c11",
+        *WARNINGS,
+        *SANITIZERS,
+        f"-I{include}",
+        *map(str, sources),
+        "-lcrypto",
+        "-o",
+        str(made),
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        say("there is no gcc")
+        raise SystemExit(SKIPPED) from None
+    if done.returncode:
+        missing = "Python.h" in done.stderr or "openssl/" in done.stderr or "lasan" in done.stderr
+        say(done.stderr)
+        raise SystemExit(SKIPPED if missing else 1)
+    return made
+
+
+def load(path: str) -> Kernel:
+    """Import the module that `build` has made."""
+    spec = importlib.util.spec_from_file_location("twistvpn.data._kernel", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Generator:
+    """Makes inputs, most of them nearly right."""
+
+    def __init__(self, seed: int) -> None:
+        self.random: Random = random.Random(seed)
+
+    def number(self) -> int:
+        """A 16-bit number, often one at an edge."""
+        return self.random.choice(INTERESTING) if self.random.random() < 0.7 else self.random.randrange(65536)
+
+    def packet(self) -> bytes:
+        """An IP packet, perhaps spoilt or cut short."""
+        choose = self.random
+        if choose.random() < 0.1:
+            return choose.randbytes(choose.choice((0, 1, 19, 20, 33, 34, 40, 60, 200)))
+        ends = choose.choice((IPV4, IPV6))
+        text = bytes(choose.choice((0, 1, 2, 7, 100, 101, 1400, 5000, 60000 if choose.random() < 0.05 else 3)))
+        if choose.random() < 0.3:
+            packet = bytearray(udp(*ends, text, identification=choose.randrange(3)))
+        else:
+            options = choose.choice((b"", b"\2\4\5\xb4", b"\1" * 5 + b"\2\4\5\xb4\0\0\0", b"\1\1\x08\x0a" + bytes(8)))
+            flags = choose.choice((0x10, 0x10, 0x10, 0x18, 0x02, 0x12, 0x90, 0x11, choose.randrange(256)))
+            sequence, ip_options = choose.randrange(4) * 100, choose.choice((b"", b"", b"\x94\x04\0\0"))
+            packet = bytearray(tcp(*ends, text, sequence=sequence, flags=flags, options=options, ip_options=ip_options))
+        for _ in range(choose.choice((0, 0, 0, 1, 2, 5))):
+            packet[choose.randrange(min(len(packet), 90))] = choose.choice((0, 1, 4, 0x40, 0x45, 0x60, 0xF0, 0xFF))
+        if choose.random() < 0.1:
+            del packet[choose.randrange(len(packet)) :]
+        return bytes(packet)
+
+    def frame(self) -> Frame:
+        """A frame, often with a virtio-net header that lies."""
+        choose = self.random
+        packet = self.packet()
+        if choose.random() < 0.3:
+            return Frame(packet)
+        if choose.random() < 0.05:
+            return Frame(packet, choose.randbytes(choose.randrange(14)))
+        version = packet[0] >> 4 if packet else 0
+        start = (packet[0] & 15) * 4 if version == 4 else 40
+        kind = choose.choice((0, 1, 4, 5, 0x81, 0x84, 3))
+        field = 6 if kind == 5 else 16
+        fields = [choose.choice((0, 1)), kind, self.number(), choose.choice((1, 7, 100, 1400, 1000)), start, field]
+        for at in range(2, 6):
+            if choose.random() < 0.1:
+                fields[at] = self.number()
+        if fields[3] < 50 and len(packet) > 3000:
+            fields[3] = 50
+        return Frame(packet, VnetHeader(*fields).encode())
+
+    def held(self, data: bytes) -> Buffer:
+        """The same bytes in memory of their own, so that one byte too many is noticed."""
+        return self.random.choice((bytes, bytearray, memoryview))(bytearray(data))
+
+
+def attempt(call: Callable[[], object]) -> object:
+    """Return what `call` gives, or the kind of its refusal."""
+    try:
+        return call()
+    except (MalformedPacket, ValueError) as error:
+        return type(error)
+
+
+def same(one: Callable[[], object], other: Callable[[], object]) -> None:
+    """Fail unless both give the same."""
+    ours, theirs = attempt(one), attempt(other)
+    if ours != theirs:
+        raise AssertionError(f"{ours!r:.2000} is not {theirs!r:.2000}")
+
+
+def fuzz_packets(kernel: Kernel, make: Generator) -> None:
+    """Segment, coalesce, clamp and sort a batch."""
+    frame = make.frame()
+    held = Frame(make.held(bytes(frame.packet)), frame.vnet)
+    same(lambda: kernel.segment(held), lambda: pure.segment(frame))
+    packets: list[Buffer] = [make.packet() for _ in range(make.random.randrange(8))]
+    if make.random.random() < 0.5 and frame.vnet != NO_OFFLOAD:
+        cut = attempt(lambda: pure.segment(frame))
+        packets += cut[:70] if isinstance(cut, list) else []
+    own: list[Buffer] = [make.held(bytes(packet)) for packet in packets]
+    offloads = make.random.choice((0x66, 0x66, 0x66, make.random.randrange(128)))
+    same(lambda: kernel.coalesce(own, offloads), lambda: pure.coalesce(packets, offloads))
+    same(lambda: kernel.by_source(own), lambda: pure.by_source(packets))
+    frames, own_frames = [Frame(packet) for packet in packets], [Frame(packet) for packet in own]
+    same(lambda: kernel.by_destination(own_frames), lambda: pure.by_destination(frames))
+    largest = make.number()
+    kernel.clamp_mss(own, largest)
+    pure.clamp_mss(packets, largest)
+    assert own == packets
+
+
+def fuzz_keys(kernel: Kernel, make: Generator) -> None:
+    """Seal batches, spoil the runs and open them."""
+    choose = make.random
+    cipher = choose.choice(("AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305"))
+    prefix = choose.choice((b"\x30", b"\x48\0\0\1"))
+    window = choose.choice((1, 2, 63, 64, 65, 128))
+    ours, theirs = (each.Sealer(cipher, KEY, IV, prefix) for each in (kernel, pure))
+    opening, reference = (each.Opener(cipher, KEY, IV, window, 15.0) for each in (kernel, pure))
+    for now in range(3):
+        frames = [make.frame() for _ in range(choose.randrange(6))]
+        largest = choose.choice((0, 0, 1000, make.number()))
+        runs, malformed = ours.seal(frames, largest)
+        assert (runs, malformed) == theirs.seal(frames, largest)
+        for run in [*runs, *runs[:1]]:
+            data, size = bytearray(run.data), run.size
+            if choose.random() < 0.3:
+                data[choose.randrange(len(data))] ^= choose.randrange(256)
+            if choose.random() < 0.1:
+                del data[choose.randrange(len(data)) :]
+            if choose.random() < 0.1:
+                size = make.number()
+            held, length = make.held(bytes(data)), choose.choice((len(prefix),) * 20 + (1, 4))
+            same(
+                lambda: opening.open(held, size, length, now * 9.0, largest),  # noqa: B023
+                lambda: reference.open(bytes(data), size, length, now * 9.0, largest),  # noqa: B023
+            )
+        jump = choose.choice((0, 1, 64, 1000, 1 << 30))
+        ours.packet_id = theirs.packet_id = theirs.packet_id + jump
+
+
+def run_fuzzer(path: str, seconds: float, seed: int) -> None:
+    """Fuzz the module at `path`."""
+    kernel = load(path)
+    end = time.monotonic() + seconds
+    count = 0
+    while time.monotonic() < end or not count:
+        make = Generator(seed + count)
+        try:
+            fuzz_packets(kernel, make)
+            fuzz_keys(kernel, make)
+        except BaseException:
+            say(f"with --seed {seed + count}")
+            raise
+        count += 1
+    say(f"{count} rounds from seed {seed}: nothing found")
+
+
+def main() -> None:
+    """Build, then start over with the sanitizers loaded."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if BUILT in os.environ:
+        run_fuzzer(os.environ[BUILT], options.seconds, options.seed)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        made = build(Path(folder))
+        runtime = [
+            subprocess.run(
+                ["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for name in ("libasan.so", "libubsan.so")
+        ]
+        environment = {
+            **os.environ,
+            BUILT: str(made),
+            "LD_PRELOAD": " ".join(runtime),
+            "PYTHONMALLOC": "malloc",
+            "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
+            "UBSAN_OPTIONS": "print_stacktrace=1",
+        }
+        raise SystemExit(subprocess.run([sys.executable, *sys.argv], env=environment, check=False).returncode)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""The command line of `twistd vpn`: every mistake is one line, and the process ends with status 1."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from twisted.application.service import IServiceMaker, Service
+from twisted.internet.task import Clock
+from twisted.plugin import getPlugins
+from twisted.python.usage import UsageError
+
+from twistvpn.client.service import VpnClientService
+from twistvpn.errors import ConfigError, EnvironmentRefusal
+from twistvpn.server.service import VpnServerService
+from twistvpn.tap import Options, VpnProcessService, _Failure, makeService
+from twistvpn.testing import pair
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from twistvpn.config.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """Leave the process's signal handlers as they were."""
+    taken = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+    before = [signal.getsignal(number) for number in taken]
+    yield
+    for number, handler in zip(taken, before, strict=True):
+        signal.signal(number, handler)
+
+
+def options(*arguments: str) -> Options:
+    parsed = Options()  # type: ignore[no-untyped-call]
+    parsed.parseOptions(arguments)  # type: ignore[no-untyped-call]
+    return parsed
+
+
+@pytest.fixture
+def server_conf(tmp_path: Path) -> str:
+    path = tmp_path / "server.conf"
+    path.write_text(pair(connect=False)._server_text())
+    return str(path)
+
+
+@pytest.fixture
+def client_ovpn(tmp_path: Path) -> str:
+    vpn = pair(connect=False)
+    path = tmp_path / "client.ovpn"
+    path.write_text(vpn._client_text(vpn.authority.issue_client("client", vpn.valid_from)))
+    return str(path)
+
+
+def test_twistd_finds_it() -> None:
+    (maker,) = [plugin for plugin in getPlugins(IServiceMaker) if plugin.tapname == "vpn"]
+    assert maker.options is Options
+
+
+def test_a_missing_option_is_told_with_the_usage() -> None:
+    with pytest.raises(UsageError, match="--config FILE is missing"):
+        options()
+
+
+@pytest.mark.parametrize("text", ["nonsense 1 2 3\n", "[server]\nnonsense = 1\n", ""])
+def test_a_mistake_in_the_configuration_is_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "broken"
+    path.write_text(text)
+    with pytest.raises(SystemExit) as raised:
+        options("--config", str(path))
+    assert isinstance(raised.value.code, str), "which Python prints, and exits with status 1"
+    assert raised.value.code.startswith(f"twistvpn: {path}")
+    assert "\n" not in raised.value.code
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="cannot read the configuration: No such file"):
+        options("-c", str(tmp_path / "missing"))
+
+
+@pytest.mark.parametrize(("fixture", "kind"), [("server_conf", VpnServerService), ("client_ovpn", VpnClientService)])
+def test_the_service_is_what_the_configuration_describes(
+    fixture: str, kind: type[Service], request: pytest.FixtureRequest
+) -> None:
+    process = makeService(options("--config", request.getfixturevalue(fixture)))
+    (inner,) = list(process)
+    assert isinstance(inner, kind)
+
+
+def test_an_unknown_user_is_one_line(server_conf: str) -> None:
+    parsed = options("--config", server_conf)
+    parsed.settings = replace(parsed.settings, user="no-such-user-anywhere")
+    with pytest.raises(SystemExit) as raised:
+        makeService(parsed)
+    assert "no-such-user-anywhere" in str(raised.value.code)
+
+
+class Refusing(Service):
+    """A service whose start is refused."""
+
+    def __init__(self, error: Exception, when: str) -> None:
+        self.error = error
+        self.when = when
+
+    def privilegedStartService(self) -> None:
+        if self.when == "privileged":
+            raise self.error
+
+    def startService(self) -> None:
+        if self.when == "start":
+            raise self.error
+
+    def reload(self) -> None:
+        pass
+
+    def log_status(self) -> None:
+        pass
+
+
+@pytest.fixture
+def settings(server_conf: str) -> Settings:
+    return options("--config", server_conf).settings
+
+
+@pytest.mark.parametrize("when", ["privileged", "start"])
+@pytest.mark.parametrize("error", [EnvironmentRefusal("port 1194 is taken"), ConfigError("no key", option="key")])
+def test_a_refusal_at_start_is_one_line_and_status_1(
+    settings: Settings, when: str, error: Exception, capfd: pytest.CaptureFixture[str]
+) -> None:
+    process = VpnProcessService(Refusing(error, when), settings, Clock())  # type: ignore[arg-type]  # as much as is asked
+
+    def start() -> None:
+        process.privilegedStartService()
+        process.startService()
+
+    with pytest.raises(SystemExit) as raised:
+        start()
+    assert raised.value.code == 1
+    assert f"twistvpn: {error}" in capfd.readouterr().err.splitlines()
+
+
+def test_a_daemon_hands_the_refusal_to_the_process_that_waits(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.tracebacklimit", 1000, raising=False)
+    error = EnvironmentRefusal("port 1194 is taken")
+    process = VpnProcessService(Refusing(error, "privileged"), settings, Clock(), daemon=True)  # type: ignore[arg-type]
+    with pytest.raises(EnvironmentRefusal, match="port 1194 is taken"):
+        process.privilegedStartService()
+
+
+class Stoppable:
+    running = True
+
+    def __init__(self) -> None:
+        self.stopped = 0
+
+    def stop(self) -> None:
+        self.stopped += 1
+        self.running = False
+
+
+def test_a_failure_later_stops_the_reactor_and_ends_with_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered: list[object] = []
+    monkeypatch.setattr("atexit.register", registered.append)
+    reactor = Stoppable()
+    fail = _Failure(reactor)
+    fail("the server refuses us")
+    fail("and again")
+    assert reactor.stopped == 1
+    assert registered

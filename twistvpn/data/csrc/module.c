@@ -1,0 +1,120 @@
+/* The extension module twistvpn.data._kernel: what twistvpn.data.pure has, on libcrypto. */
+#include "kernel.h"
+
+#include <openssl/crypto.h>
+
+static PyMethodDef functions[] = {
+    {"segment", kernel_segment, METH_O, "The packets that a frame stands for."},
+    {"coalesce", kernel_coalesce, METH_VARARGS, "Merge packets into super-packets."},
+    {"clamp_mss", kernel_clamp_mss, METH_VARARGS, "Lower the MSS of TCP handshakes in a list's place."},
+    {"by_source", kernel_by_source, METH_O, "Neighbouring packets by source address."},
+    {"by_destination", kernel_by_destination, METH_O, "Neighbouring frames by destination address."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyObject *import(const char *module, const char *name)
+{
+    PyObject *imported = PyImport_ImportModule(module);
+    PyObject *value = imported ? PyObject_GetAttrString(imported, name) : NULL;
+    Py_XDECREF(imported);
+    return value;
+}
+
+static int import_type(PyTypeObject **type, const char *module, const char *name)
+{
+    PyObject *value = import(module, name);
+    if (value && !(PyType_Check(value) && PyType_IsSubtype((PyTypeObject *)value, &PyTuple_Type))) {
+        PyErr_Format(PyExc_TypeError, "%s is no named tuple", name);
+        Py_CLEAR(value);
+    }
+    *type = (PyTypeObject *)value;
+    return value != NULL;
+}
+
+static int add_type(PyObject *module, PyType_Spec *spec)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
+    int result = type ? PyModule_AddType(module, (PyTypeObject *)type) : -1;
+    Py_XDECREF(type);
+    return result == 0;
+}
+
+static int add_name(PyObject *module)
+{
+    PyObject *name = PyUnicode_FromFormat("compiled (%s)", OpenSSL_version(OPENSSL_VERSION));
+    int result = name ? PyModule_AddObjectRef(module, "NAME", name) : -1;
+    Py_XDECREF(name);
+    return result == 0;
+}
+
+static int execute(PyObject *module)
+{
+    struct state *state = PyModule_GetState(module);
+    int is_ready = import_type(&state->frame, "twistvpn.interfaces", "Frame") &&
+                   import_type(&state->run, "twistvpn.interfaces", "Run") &&
+                   import_type(&state->opened, "twistvpn.data.opened", "Opened") &&
+                   (state->no_offload = import("twistvpn.interfaces", "NO_OFFLOAD")) &&
+                   (state->malformed_packet = import("twistvpn.errors", "MalformedPacket")) &&
+                   (state->packet_id_exhausted = import("twistvpn.errors", "PacketIdExhausted")) &&
+                   add_type(module, &sealer_spec) && add_type(module, &opener_spec) &&
+                   add_name(module);
+    return is_ready ? 0 : -1;
+}
+
+static int traverse(PyObject *module, visitproc visit, void *arg)
+{
+    struct state *state = PyModule_GetState(module);
+    if (!state)
+        return 0;
+    Py_VISIT(state->frame);
+    Py_VISIT(state->run);
+    Py_VISIT(state->opened);
+    Py_VISIT(state->no_offload);
+    Py_VISIT(state->malformed_packet);
+    Py_VISIT(state->packet_id_exhausted);
+    return 0;
+}
+
+static int clear(PyObject *module)
+{
+    struct state *state = PyModule_GetState(module);
+    if (!state)
+        return 0;
+    Py_CLEAR(state->frame);
+    Py_CLEAR(state->run);
+    Py_CLEAR(state->opened);
+    Py_CLEAR(state->no_offload);
+    Py_CLEAR(state->malformed_packet);
+    Py_CLEAR(state->packet_id_exhausted);
+    return 0;
+}
+
+static void release(void *module)
+{
+    clear(module);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, execute},
+#ifdef Py_mod_multiple_interpreters
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_kernel",
+    .m_doc = "The inner loops of the data path on libcrypto.",
+    .m_size = sizeof(struct state),
+    .m_methods = functions,
+    .m_slots = slots,
+    .m_traverse = traverse,
+    .m_clear = clear,
+    .m_free = release,
+};
+
+PyMODINIT_FUNC PyInit__kernel(void)
+{
+    return PyModuleDef_Init(&definition);
+}

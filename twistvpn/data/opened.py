@@ -1,0 +1,22 @@
+"""What opening a run of data packets gives."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from twistvpn.interfaces import Buffer
+
+
+class Opened(NamedTuple):
+    """The plaintexts of one run; every datagram is in exactly one of the first four."""
+
+    packets: list[Buffer]
+    """IP packets, in order: what begins with the nibble 4 or 6."""
+    messages: list[Buffer]
+    """Everything else that is authentic, pings and OCC messages among it, in order."""
+    forged: int
+    """Datagrams whose tag did not verify."""
+    replayed: int
+    """Authentic datagrams that the replay window did not let through."""
+    octets: int
+    """Bytes of `packets` and `messages`."""

@@ -12,6 +12,9 @@ UDP, TCP, TLS = "udp", "tcp", "tls"
 LINKS = (UDP, TCP, TLS)
 NO_LINK = "none"
 """The link of what is measured without one."""
+CROWD = "clients"
+"""The link, UDP, of many clients on one server."""
+EVERY_LINK = (*LINKS, CROWD, NO_LINK)
 
 
 @dataclass(frozen=True)

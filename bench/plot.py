@@ -10,7 +10,7 @@ from bench.plan import (
     BY_KEY,
     COLUMNS,
     COMPILED,
-    LINKS,
+    EVERY_LINK,
     MEASURES,
     OUR_CLIENT,
     OUR_SERVER,
@@ -42,7 +42,7 @@ def plotted(results: Results) -> list[tuple[str, str]]:
     """(measure, link) of every row that has something to compare."""
     return [
         (measure.key, link)
-        for link in LINKS
+        for link in EVERY_LINK
         for measure in MEASURES
         if any(results.advantage(Key(measure.key, link, pair)) for pair in COLOURS)
     ]
@@ -82,7 +82,7 @@ def _text(x: float, y: float, text: str, anchor: str, size: int = 12) -> str:
 
 
 def _legend() -> Iterator[str]:
-    x = float(LEFT)
+    x = LEFT - 120.0
     for pair in COLUMNS:
         if pair.key in COLOURS:
             yield f'<circle cx="{x + 4:.1f}" cy="38" r="4" fill="{COLOURS[pair.key]}"/>'

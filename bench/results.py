@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.plan import BY_KEY, COLUMNS, LINKS, NO_LINK, REFERENCE, TCP, TLS, Better
+from bench.plan import BY_KEY, COLUMNS, EVERY_LINK, REFERENCE, TCP, TLS, Better
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +72,7 @@ class Results:
     def links(self) -> list[str]:
         """The links something was measured over."""
         found = {key.link for key in self.samples}
-        return [link for link in (*LINKS, NO_LINK) if link in found]
+        return [link for link in EVERY_LINK if link in found]
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for other programs; `samples` in the order of the rounds."""
@@ -86,5 +86,5 @@ class Results:
 
 
 def _order(key: Key) -> tuple[int, int, int]:
-    links, pairs = (*LINKS, NO_LINK), [pair.key for pair in COLUMNS]
+    links, pairs = EVERY_LINK, [pair.key for pair in COLUMNS]
     return links.index(key.link), list(BY_KEY).index(key.measure), pairs.index(key.pair)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from bench import crowds, micro
 from bench.configs import Trust
 from bench.machine import describe, kernel_name
-from bench.plan import NO_LINK, OUR_SIDE, OURS, REFERENCE, UDP, Pair, Plan
+from bench.plan import CROWD, NO_LINK, OUR_SIDE, OURS, REFERENCE, Pair, Plan
 from bench.results import Results
 from bench.traffic import probes
 from bench.tunnels import Tunnel
@@ -85,7 +85,7 @@ class Runner:
             if name in self.plan.rows:
                 for pair in _rotated(self._servers(), turn):
                     take = partial(figures_of, pair, self.plan, self._trust, _folder(base))
-                    self._sample(turn, name, UDP, pair.key, take)
+                    self._sample(turn, name, CROWD, pair.key, take)
         for name, probe in probes(self.plan):
             for tunnel in _rotated(tunnels, turn):
                 self._probe(turn, name, tunnel, probe)

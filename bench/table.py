@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.bars import judged
-from bench.plan import BY_KEY, COLUMNS, MEASURES, NO_LINK, REFERENCE
+from bench.plan import BY_KEY, COLUMNS, CROWD, MEASURES, NO_LINK, REFERENCE, TCP, TLS, UDP
 from bench.results import Key
 
 if TYPE_CHECKING:
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from bench.results import Results
 
 LINK_TITLES = {
-    "udp": "UDP link",
-    "tcp": "TCP link",
-    "tls": "TLS link (ratios to stock over TCP)",
+    UDP: "UDP link",
+    TCP: "TCP link",
+    TLS: "TLS link (ratios to stock over TCP)",
+    CROWD: "Many clients on one server",
     NO_LINK: "Without a link",
 }
 

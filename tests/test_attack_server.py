@@ -314,6 +314,25 @@ def test_an_applications_fault_keeps_no_address(faults: list[dict[str, Any]]) ->
     faults.clear()
 
 
+def test_a_chore_that_breaks_is_done_again(faults: list[dict[str, Any]]) -> None:
+    vpn = serving()
+    factory = vpn.server.factory
+    calls: list[float] = []
+
+    def enforce_crl() -> None:
+        calls.append(vpn.clock.seconds())
+        raise ZeroDivisionError
+
+    vpn.server.stop()
+    factory.enforce_crl = enforce_crl  # type: ignore[method-assign]
+    service = vpn.server.service
+    service._chore(5.0, factory.enforce_crl)
+    vpn.advance(11)
+    assert len(calls) == 2
+    assert len(faults) == 2
+    faults.clear()
+
+
 # Memory and time
 
 

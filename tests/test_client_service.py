@@ -294,3 +294,10 @@ class DocumentedServiceTests(SynchronousTestCase):
         fixture.start()
         fixture.vpn.wait_until(lambda: heard)
         assert fixture.state is ClientState.CONNECTED
+
+
+def test_ping_exit_ends_the_client_when_the_server_falls_silent() -> None:
+    vpn = pair(client="ping-exit 30")
+    vpn.network.loss = 1.0
+    vpn.advance(60)
+    assert vpn.client.fatal == "nothing heard for 30 s (ping-restart)"

@@ -25,9 +25,7 @@ from twistvpn.wire.messages import (
 )
 
 OPTIONS = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x24F, exclude_characters=","), min_size=1).filter(
-    lambda option: (
-        option.isprintable() and not option.startswith("push-continuation") and len(option.encode()) <= 255
-    )
+    lambda option: option.isprintable() and not option.startswith("push-continuation") and len(option.encode()) <= 255
 )
 
 

@@ -12,6 +12,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 
+from tests.certificates import YESTERDAY, authority
 from tests.fake_host import FakeHost
 from twistvpn.config.load import parse
 from twistvpn.config.settings import Listen, Route, Settings
@@ -238,3 +239,16 @@ def test_reload_honours_a_changed_crl_at_once() -> None:
     vpn.server.factory._contexts.refresh = lambda: bool(refreshed.append(True))  # type: ignore[method-assign,func-returns-value]
     vpn.server.service.reload()
     assert refreshed == [True]
+
+
+def test_a_crl_that_breaks_is_told_once(tmp_path: Path) -> None:
+    crl = tmp_path / "crl.pem"
+    crl.write_text(authority().crl({}, YESTERDAY))
+    vpn = pair(server=f"crl-verify {crl}", connect=False)
+    vpn.server.start()
+    crl.unlink()
+    with capturedLogs() as logged:
+        vpn.advance(10 * CRL_INTERVAL)
+    told = [event for event in logged if "stays in force" in str(event.get("log_format"))]
+    assert len(told) == 1
+    assert str(crl) in told[0]["problem"]

@@ -278,9 +278,12 @@ def test_a_broken_crl_leaves_the_one_before_in_force(tmp_path: Path, damage: str
         crl.unlink()
     assert not contexts.refresh()
     assert contexts.revoked(serial)
+    assert contexts.crl_problem is not None
+    assert str(crl) in contexts.crl_problem
     touch(crl, authority().crl({}, YESTERDAY))
     assert contexts.refresh()
     assert not contexts.revoked(serial)
+    assert contexts.crl_problem is None
 
 
 def test_another_authoritys_crl_lets_nobody_in(tmp_path: Path) -> None:

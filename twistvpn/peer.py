@@ -299,10 +299,15 @@ class Peer:
             self.session.tick(now)
             self.pump()
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the peer has not been heard for as long as the keepalive allows."""
+        most = self.keepalive.ping_restart
+        return bool(most) and self._clock.seconds() - self._last_heard() >= most
+
     def _keep_alive(self, now: float) -> None:
-        silence = now - self._last_heard()
-        if self.keepalive.ping_restart and silence >= self.keepalive.ping_restart:
-            self.close(f"nothing heard for {silence:.0f} s (ping-restart)")
+        if self.is_silent:
+            self.close(f"nothing heard for {now - self._last_heard():.0f} s (ping-restart)")
             return
         if self.keepalive.ping and now >= self._last_sent() + self.keepalive.ping:
             self._pinged = now

@@ -404,6 +404,8 @@ class Pair:
                 client.stop()
         if self.server.service.running:
             self.server.stop()
+        # What is on its way still arrives.
+        self.advance(self.network.delay)
 
 
 def pair(

@@ -93,6 +93,8 @@ class ClientConnection:
         self._client = settings.client
         self._clock = clock
         self._ending = Ending.RETRY
+        self._silence_ending = Ending.RETRY
+        """What the server's silence means: with `ping-exit` it ends the client."""
         self._why: str | None = None
         self._server_occ = ""
         self._options: list[str] = []
@@ -149,7 +151,8 @@ class ClientConnection:
         """See `PeerHandler`."""
         if self._asking is not None and self._asking.active():
             self._asking.cancel()
-        self._owner.connection_ended(self._why or reason, self._ending)
+        ending = self._silence_ending if peer.is_silent else self._ending
+        self._owner.connection_ended(self._why or reason, ending)
 
     def _session_failed(self, event: SessionFailed) -> None:
         if event.refusal is not None:
@@ -247,7 +250,9 @@ class ClientConnection:
         self.peer.install_key(0)
         ping = data.ping if pushed.ping is None else pushed.ping
         restart = data.ping_restart if pushed.ping_restart is None else pushed.ping_restart
-        self.peer.set_keepalive(ping, restart)
+        end = data.ping_exit if pushed.ping_exit is None else pushed.ping_exit
+        self._silence_ending = Ending.FATAL if end else Ending.RETRY
+        self.peer.set_keepalive(ping, end or restart)
 
     def _cipher(self, pushed: PushedOptions) -> str:
         data = self._settings.data

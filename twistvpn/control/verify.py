@@ -108,6 +108,7 @@ class TlsContexts:
         self._role = role
         self._crl_stamp = self._stamp_crl()
         self._crl_numbers: frozenset[int] = frozenset()
+        self.crl_problem: str | None = None
         self._context = self._build()
         self.own_certificate = _load_chain(settings.cert)[0] if settings.cert else None
 
@@ -128,16 +129,18 @@ class TlsContexts:
     def refresh(self) -> bool:
         """Build a new context if the CRL file has changed; true if it has.
 
-        A CRL that cannot be read now leaves the one read before in force.
+        A CRL that cannot be read now leaves the one read before in force; `crl_problem` tells why.
         """
         stamp = self._stamp_crl()
-        if stamp is None or stamp == self._crl_stamp:
+        if stamp == self._crl_stamp:
+            self.crl_problem = None
             return False
         try:
             self._context = self._build()
-        except ConfigError:
+        except ConfigError as error:
+            self.crl_problem = str(error)
             return False
-        self._crl_stamp = stamp
+        self._crl_stamp, self.crl_problem = stamp, None
         return True
 
     def revoked(self, serial_number: int) -> bool:

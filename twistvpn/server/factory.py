@@ -165,6 +165,7 @@ class VpnFactory(Factory):
         self._free_ids: list[int] = []
         self._new_ids = count()
         self._told_full = False
+        self._told_crl_problem: str | None = None
         self._stopped = False
 
     @property
@@ -248,7 +249,8 @@ class VpnFactory(Factory):
             before.close("another session has begun at its address")
         for address in _addresses(lease):
             self.routes.add(address, peer)
-        peer.set_keepalive(self.settings.data.ping, self.settings.data.ping_restart)
+        data = self.settings.data
+        peer.set_keepalive(data.ping, data.ping_restart or data.ping_exit)
         client = ClientAddress(connection.identity or "", lease)
         protocol = self.buildProtocol(client)
         assert isinstance(protocol, ClientProtocol)
@@ -315,6 +317,11 @@ class VpnFactory(Factory):
     def enforce_crl(self) -> None:
         """Send away clients whose certificate the CRL has come to name."""
         self._contexts.refresh()
+        problem = self._contexts.crl_problem
+        if problem != self._told_crl_problem:
+            self._told_crl_problem = problem
+            if problem is not None:
+                self.log.warn("{problem}; the CRL read before stays in force", problem=problem)
         for connection in list(self.connections.values()):
             serial = connection.certificate_serial
             if serial is not None and self._contexts.revoked(serial):

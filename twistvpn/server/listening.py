@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Protocol
 
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
@@ -54,12 +54,14 @@ class Listeners:
         self._listen = listen
         self._receiver = receiver
         self._sockets: list[socket.socket] = []
+        self._endpoints: list[tuple[str, Deferred[None]]] = []
         self._bound = False
 
     def bind(self) -> None:
         """Bind every UDP and TCP port; what arrives on UDP waits in the socket until `start`.
 
-        Raises `EnvironmentRefusal` where a port is taken, reserved or not ours; nothing stays bound then.
+        Raises `EnvironmentRefusal` where a port is taken, reserved or not ours; nothing stays bound then.  What becomes
+        of an endpoint is not always known yet: `start` tells.
         """
         if self._bound:
             return
@@ -67,6 +69,8 @@ class Listeners:
             for place in self._listen:
                 if place.endpoint is None:
                     self._bind(place)
+                else:
+                    self._endpoints.append((place.endpoint, self._listen_on(place.endpoint)))
         except EnvironmentRefusal:
             self.stop()
             raise
@@ -91,24 +95,20 @@ class Listeners:
         for sock in self._sockets:
             self.links.append(UdpLink(self._reactor, sock, self._receiver))
         self._sockets.clear()
-        for place in self._listen:
-            if place.endpoint is not None:
-                self._listen_on_endpoint(place, on_refusal)
+        endpoints, self._endpoints = self._endpoints, []
+        for endpoint, listening in endpoints:
+            listening.addErrback(_refuse, endpoint, on_refusal)
         for local in self.described():
             self.log.info("listening on {local}", local=local)
 
-    def _listen_on_endpoint(self, place: Listen, on_refusal: Callable[[EnvironmentRefusal], None]) -> None:
+    def _listen_on(self, endpoint: str) -> Deferred[None]:
         def listens(port: IListeningPort) -> None:
             self.ports.append(port)
-            self.log.info("listening on {endpoint}", endpoint=place.endpoint)
-
-        def refused(failure: Failure) -> None:
-            on_refusal(EnvironmentRefusal(f"cannot listen on {place.endpoint}: {failure.getErrorMessage()}"))
 
         def begin() -> Any:
-            return serverFromString(self._reactor, str(place.endpoint)).listen(self._stream_factory())
+            return serverFromString(self._reactor, endpoint).listen(self._stream_factory())
 
-        maybeDeferred(begin).addCallbacks(listens, refused)
+        return maybeDeferred(begin).addCallback(listens)
 
     def described(self) -> list[str]:
         """Where it listens, for people."""
@@ -116,11 +116,18 @@ class Listeners:
 
     def stop(self) -> None:
         """Stop listening; links that peers still use are closed."""
+        for _, listening in self._endpoints:
+            listening.addErrback(lambda _: None)
+            listening.cancel()
         for sock in self._sockets:
             sock.close()
         for link in self.links:
             link.close()
         for port in self.ports:
             port.stopListening()
-        self._sockets, self.links, self.ports = [], [], []
+        self._sockets, self.links, self.ports, self._endpoints = [], [], [], []
         self._bound = False
+
+
+def _refuse(failure: Failure, endpoint: str, on_refusal: Callable[[EnvironmentRefusal], None]) -> None:
+    on_refusal(EnvironmentRefusal(f"cannot listen on {endpoint}: {failure.getErrorMessage()}"))

@@ -171,10 +171,16 @@ class VpnServerService(Service):
             self._chore(self.settings.status_interval, self._write_status)
 
     def _chore(self, interval: float, call: Callable[[], None]) -> None:
-        chore = LoopingCall(call)
+        def guarded() -> None:
+            try:
+                call()
+            except Exception:  # noqa: BLE001  it may work the next time; a LoopingCall would stop for good
+                self.log.failure("a regular chore broke")
+
+        chore = LoopingCall(guarded)
         chore.clock = self._reactor
         self._chores.append(chore)
-        chore.start(interval, now=False).addErrback(lambda failure: self.log.failure("a regular chore broke", failure))
+        chore.start(interval, now=False)
 
     def _write_status(self) -> None:
         assert self.factory is not None

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from twistvpn.errors import MalformedPacket
 from twistvpn.interfaces import Buffer, Run
-from twistvpn.wire.framing import Deframer, frame_one, frame_run
+from twistvpn.wire.framing import Deframer, frame_one, frame_run, runs_of
 
 DATAGRAMS = st.lists(st.binary(min_size=1, max_size=50), max_size=8)
 
@@ -82,3 +82,13 @@ def test_a_framed_run_is_its_datagrams_framed(data: bytes, size: int) -> None:
     run = Run(bytearray(data), size)
     assert frame_run(run) == b"".join(map(frame_one, run.datagrams()))
     assert Deframer(60).feed(frame_run(run)) == [data[start : start + size] for start in range(0, len(data), size)]
+
+
+@given(st.lists(st.binary(min_size=1, max_size=4), max_size=12))
+def test_runs_hold_the_same_datagrams_in_order(datagrams: list[bytes]) -> None:
+    runs = runs_of(datagrams)
+    assert [bytes(datagram) for run in runs for datagram in run.datagrams()] == datagrams
+
+
+def test_neighbours_of_one_size_and_a_shorter_last_one_share_a_run() -> None:
+    assert runs_of([b"abc", b"def", b"g", b"hi", b"jk", b"lmn"]) == [(b"abcdefg", 3), (b"hijk", 2), (b"lmn", 3)]

@@ -160,7 +160,7 @@ class LoopbackTests(LinkCase):
         for _ in range(100):
             client.send_control(b"x", self.address(server))
         self.receive(server, recorder, 100)
-        assert [len(batch) for batch in recorder.batches] == [64, 36]
+        assert [batch[0][0] for batch in recorder.batches] == [Run(b"x" * 64, 1), Run(b"x" * 36, 1)]
 
     def test_an_empty_datagram_is_counted_not_handed_on(self) -> None:
         recorder = RunRecorder()
@@ -348,8 +348,14 @@ class StubbornSocketTests(SynchronousTestCase):
         link = self.link(sock, recorder)
         sock.receive = [b"one", errno.ECONNREFUSED, errno.EHOSTUNREACH, b"two"]
         assert link.doRead() is None
-        assert recorder.batches == [[(single(b"one"), self.address), (single(b"two"), self.address)]]
+        assert recorder.batches == [[(Run(b"onetwo", 3), self.address)]]
         assert link.drops == {"icmp": 2}
+
+    def test_neighbours_of_one_size_are_a_run_that_a_shorter_one_ends(self) -> None:
+        sock, recorder = StubbornSocket(), RunRecorder()
+        sock.receive = [b"aa", b"bb", b"c", b"d", b"eee"]
+        assert self.link(sock, recorder).doRead() is None
+        assert recorder.runs == [Run(b"aabbc", 2), Run(b"d", 1), Run(b"eee", 3)]
 
     def test_what_was_read_before_the_socket_failed_is_handed_on(self) -> None:
         sock, recorder = StubbornSocket(), RunRecorder()

@@ -17,10 +17,10 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from twistvpn.errors import MalformedPacket
-from twistvpn.interfaces import Address, Buffer, ILink, ILinkReceiver, Run, single
+from twistvpn.interfaces import Address, Buffer, ILink, ILinkReceiver, Run
 from twistvpn.link.udp import readable
 from twistvpn.verbosity import log_observer
-from twistvpn.wire.framing import Deframer, frame_one, frame_run
+from twistvpn.wire.framing import Deframer, frame_one, frame_run, runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +110,7 @@ class StreamLink(Protocol):
         self._stop_timer()
         address = self.address
         try:
-            self._receiver.runs_received(self, [(single(datagram), address) for datagram in datagrams])
+            self._receiver.runs_received(self, [(run, address) for run in runs_of(datagrams)])
         except Exception:  # noqa: BLE001  the transport would end the connection
             self._log.failure("The packets received from {peer} could not be processed", peer=readable(address))
 

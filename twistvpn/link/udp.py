@@ -183,8 +183,8 @@ def bind_refusal(proto: str, address: tuple[Any, ...], error: OSError) -> Enviro
 class UdpLink:
     """A bound, unconnected UDP socket that reads from the moment it is made.
 
-    Each wake-up gives the receiver one batch.  A run comes as the kernel gives it: datagrams of one
-    sender that UDP_GRO has joined, or a single one.  `drops` counts by reason: outgoing 'full', 'too-long', 'filtered',
+    Each wake-up gives the receiver one batch.  Neighbouring datagrams of one sender and size make one run, whether
+    UDP_GRO has joined them or not.  `drops` counts by reason: outgoing 'full', 'too-long', 'filtered',
     'unreachable', 'closed' or the errno's name; incoming 'icmp' and 'empty'.
 
     `receiver.link_lost` is called when the socket fails, not after `close`.
@@ -200,8 +200,7 @@ class UdpLink:
         self._socket = sock
         self._receiver = receiver
         self._open = True
-        self._scratch = bytearray(MAX_DATAGRAM)
-        self._view = memoryview(self._scratch)
+        self._view = memoryview(bytearray(BYTES_PER_WAKEUP + MAX_DATAGRAM))
         self._segments = _supports(sock, UDP_SEGMENT, 0)
         self._ancillary = socket.CMSG_SPACE(GRO_SIZE.size) if _supports(sock, UDP_GRO, 1) else 0
         self._refused: dict[Address, int] = {}
@@ -228,26 +227,38 @@ class UdpLink:
         return lost
 
     def _receive_into(self, batch: list[tuple[Run, Address]]) -> Failure | None:
-        room = BYTES_PER_WAKEUP
-        buffers, ancillary, view = [self._scratch], self._ancillary, self._view
+        """Read datagrams one behind the other, so that neighbours of one sender and size are a run as they lie."""
+        ancillary, view = self._ancillary, self._view
         receive = self._socket.recvmsg_into
+        lost = None
+        start = end = size = 0
+        sender: Address | None = None
+        is_open = False
         for _ in range(READS_PER_WAKEUP):
             try:
-                length, control, _flags, address = receive(buffers, ancillary)
+                length, control, _flags, address = receive((view[end:],), ancillary)
             except OSError as error:
                 if error.errno in ICMP_ERRORS:
                     self.drops["icmp"] += 1
                     continue
-                return None if error.errno in RECEIVE_AGAIN else Failure(error)
+                if error.errno not in RECEIVE_AGAIN:
+                    lost = Failure(error)
+                break
             if not length:
                 self.drops["empty"] += 1
                 continue
-            size = _segment_size(control, length) if control else length
-            batch.append((Run(bytes(view[:length]), size), address))
-            room -= length
-            if room <= 0:
+            segment = _segment_size(control, length) if control else length
+            if not (is_open and address == sender and (segment == size or length < size)):
+                if sender is not None:
+                    batch.append((Run(bytes(view[start:end]), size), sender))
+                start, size, sender = end, segment, address
+            is_open = segment == size and not length % size
+            end += length
+            if end >= BYTES_PER_WAKEUP:
                 break
-        return None
+        if sender is not None:
+            batch.append((Run(bytes(view[start:end]), size), sender))
+        return lost
 
     def send_control(self, datagram: Buffer, address: Address) -> None:
         """Send one control packet; the socket's queue is short, so it goes no other way than data."""

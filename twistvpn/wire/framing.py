@@ -8,9 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twistvpn.errors import MalformedPacket
+from twistvpn.interfaces import Run
 
 if TYPE_CHECKING:
-    from twistvpn.interfaces import Buffer, Run
+    from collections.abc import Sequence
+
+    from twistvpn.interfaces import Buffer
 
 PREFIX_SIZE = 2
 
@@ -52,6 +55,28 @@ class Deframer:
             datagrams.append(bytes(data[start + PREFIX_SIZE : end]))
             start = end
         return datagrams, start
+
+
+def runs_of(datagrams: Sequence[bytes]) -> list[Run]:
+    """Join neighbouring datagrams of one size, and a shorter one behind them, into runs."""
+    runs: list[Run] = []
+    start = 0
+    size = len(datagrams[0]) if datagrams else 0
+    for index, datagram in enumerate(datagrams):
+        length = len(datagram)
+        if length == size and (index == start or len(datagrams[index - 1]) == size):
+            continue
+        if length < size and len(datagrams[index - 1]) == size:
+            continue
+        runs.append(_joined(datagrams[start:index], size))
+        start, size = index, length
+    if datagrams:
+        runs.append(_joined(datagrams[start:], size))
+    return runs
+
+
+def _joined(datagrams: Sequence[bytes], size: int) -> Run:
+    return Run(datagrams[0] if len(datagrams) == 1 else b"".join(datagrams), size)
 
 
 def frame_one(datagram: Buffer) -> bytes:

@@ -1,20 +1,30 @@
-"""What pyproject.toml cannot tell: the compiled kernel, left out of an installation where it does not build."""
+"""What pyproject.toml cannot tell: the compiled modules, left out where they do not build."""
 
 from pathlib import Path
 
 from setuptools import Extension, setup
 
-SOURCES = Path("twistvpn/data/csrc")
+DATA = Path("twistvpn/data/csrc")
+TUN = Path("twistvpn/tun/csrc")
+HEADERS = sorted(map(str, DATA.glob("*.h")))
+FLAGS = ["-std=gnu11", "-O3"]
 
 setup(
     ext_modules=[
         Extension(
             "twistvpn.data._kernel",
-            sources=sorted(map(str, SOURCES.glob("*.c"))),
-            depends=sorted(map(str, SOURCES.glob("*.h"))),
+            sources=sorted(map(str, DATA.glob("*.c"))),
+            depends=HEADERS,
             libraries=["crypto"],
-            extra_compile_args=["-std=c11", "-O3"],
+            extra_compile_args=FLAGS,
             optional=True,
-        )
+        ),
+        Extension(
+            "twistvpn.tun._reading",
+            sources=[str(TUN / "reading.c"), str(DATA / "values.c")],
+            depends=HEADERS,
+            extra_compile_args=FLAGS,
+            optional=True,
+        ),
     ]
 )

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "twistvpn"
 
-VALUES = {"errors", "interfaces", "version"}
+VALUES = {"compiled", "errors", "interfaces", "version"}
 CORE = {*VALUES, "config.settings", "crypto", "wire"}
 BELOW_PEER = {*CORE, "control", "data", "deadlines"}
 EDGES = {"link", "runs", "tun"}
 HOUSEKEEPING = {"status_file", "verbosity"}
 
 MAY_IMPORT: dict[str, set[str]] = {
+    "compiled": set(),
     "errors": set(),
     "version": set(),
     "verbosity": set(),

@@ -10,13 +10,14 @@ import sys
 import threading
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.inner_packets import ACK, CWR, DF, FIN, PSH, SYN, tcp, udp
+from twistvpn.compiled import VARIABLE, find, wanted
 from twistvpn.data import kernel, pure
 from twistvpn.data.offload import VnetHeader
 from twistvpn.errors import MalformedPacket, PacketIdExhausted
@@ -36,7 +37,7 @@ CIPHERS = ["AES-256-GCM", "AES-192-GCM", "AES-128-GCM", "CHACHA20-POLY1305"]
 KEY, IV = bytes(range(64)), bytes(range(100, 164))
 V1, V2 = b"\x33", b"\x4b\1\2\3"
 
-_compiled = kernel.compiled()
+_compiled = cast("kernel.Kernel | None", find("twistvpn.data._kernel"))
 compiled = _compiled or pure
 pytestmark = pytest.mark.skipif(_compiled is None, reason="the compiled kernel was not built")
 
@@ -370,20 +371,22 @@ def test_a_bad_virtio_net_header_costs_only_its_frame() -> None:
 
 
 def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert kernel.choose("pure").NAME == "pure Python"
-    assert kernel.choose("compiled").NAME == kernel.choose().NAME == compiled.NAME
+    name = "twistvpn.data._kernel"
+    for choice, expected in (("", _compiled), ("pure", None), ("compiled", _compiled)):
+        monkeypatch.setenv(VARIABLE, choice)
+        assert wanted(name) is expected
     assert compiled.NAME.startswith("compiled (OpenSSL ")
-    monkeypatch.setattr(kernel, "compiled", lambda: None)
-    assert kernel.choose() is pure
-    for wanted in ("compiled", "cython"):
-        with pytest.raises(ImportError, match="TWISTVPN_KERNEL"):
-            kernel.choose(wanted)
+    with pytest.raises(ImportError, match="was not built"):
+        wanted("twistvpn.no_such_module")
+    monkeypatch.setenv(VARIABLE, "cython")
+    with pytest.raises(ImportError, match="there are 'pure' and 'compiled'"):
+        wanted(name)
 
 
 @pytest.mark.parametrize("name", ["pure", "compiled"])
 def test_a_process_runs_the_kernel_that_its_environment_names(name: str) -> None:
     code = "from twistvpn.data import kernel; print(kernel.NAME)"
-    environment = {**os.environ, kernel.VARIABLE: name}
+    environment = {**os.environ, VARIABLE: name}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(name)
 

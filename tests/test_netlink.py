@@ -276,6 +276,21 @@ class RefusingNetlink:
         raise NetlinkError(self.code)
 
 
+@pytest.mark.interop
+@needs_tun
+def test_addresses_with_a_path_mtu_can_be_taken_back_and_given_again(host: TunDevice) -> None:
+    configurator = NetworkConfigurator()
+    configurator.set_up(host.name)
+    before = host_routes()
+    for _ in range(3):
+        for address in ("10.8.0.1/24", "fd00:8::1/64"):
+            configurator.add_address(host.name, ip_interface(address), 1400)
+        assert any("10.8.0.0/24" in route and "mtu 1400" in route for route in host_routes())
+        assert any("fd00:8::/64" in route and "mtu 1400" in route for route in host_routes())
+        configurator.undo()
+        assert host_routes() == before
+
+
 def test_without_the_capability_the_mend_is_named() -> None:
     with pytest.raises(EnvironmentRefusal, match="run as root or give the process CAP_NET_ADMIN"):
         NetworkConfigurator(lambda: RefusingNetlink(errno.EPERM)).add_address("tun0", ip_interface("10.8.0.1/24"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.recorders import RunRecorder
@@ -75,7 +74,7 @@ def test_resets_from_a_hundred_thousand_addresses_leave_nothing() -> None:
     def flood(first: int, count: int) -> None:
         for number in range(first, first + count):
             address = (f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1024 + number % 50000)
-            reset = replace(RESET, session_id=number.to_bytes(8, "big"))
+            reset = RESET._replace(session_id=number.to_bytes(8, "big"))
             demux.runs_received(sink, [(single(PLAIN.wrap(reset, 0.0)), address)])  # type: ignore[arg-type]  # half a link
 
     flood(0, 1000)
@@ -93,8 +92,8 @@ def test_resets_from_a_hundred_thousand_addresses_leave_nothing() -> None:
 def test_what_belongs_to_nobody_is_counted_and_answered_with_silence() -> None:
     vpn = server()
     stranger = Stranger(vpn)
-    assert stranger.send(replace(RESET, opcode=Opcode.P_CONTROL_V1, payload=b"hello")) == []
-    assert stranger.send(replace(RESET, message_id=3)) == []
+    assert stranger.send(RESET._replace(opcode=Opcode.P_CONTROL_V1, payload=b"hello")) == []
+    assert stranger.send(RESET._replace(message_id=3)) == []
     stranger.link.send_control(b"\x38short", SERVER_ADDRESS)
     stranger.link.send_control(b"GET / HTTP/1.1\r\n", SERVER_ADDRESS)
     stranger.link.send_runs([single(bytes([first_byte(Opcode.P_DATA_V1, 0)]) + bytes(60))], SERVER_ADDRESS)
@@ -107,7 +106,7 @@ def test_what_belongs_to_nobody_is_counted_and_answered_with_silence() -> None:
 def test_a_wrong_static_key_is_met_with_silence() -> None:
     vpn = pair(control="tls-crypt")
     stranger = Stranger(vpn)
-    assert stranger.send(replace(RESET, payload=bytes(100))) == []
+    assert stranger.send(RESET._replace(payload=bytes(100))) == []
     assert demux_of(vpn).drops["authentication"] == 1
 
 
@@ -119,7 +118,7 @@ def cookie(stranger: Stranger) -> bytes:
 
 
 def returned(cookie: bytes) -> ControlPacket:
-    return replace(RESET, opcode=Opcode.P_ACK_V1, acks=(0,), remote_session_id=cookie, message_id=None)
+    return RESET._replace(opcode=Opcode.P_ACK_V1, acks=(0,), remote_session_id=cookie, message_id=None)
 
 
 def test_who_returns_the_cookie_becomes_a_peer() -> None:
@@ -137,8 +136,8 @@ def test_a_cookie_is_good_at_its_address_and_for_its_time_only() -> None:
     stranger, neighbour = Stranger(vpn), Stranger(vpn, ("203.0.113.7", 5001))
     packet = returned(cookie(stranger))
     neighbour.send(packet)
-    stranger.send(replace(packet, session_id=b"somebody"))
-    stranger.send(replace(packet, key_id=1))
+    stranger.send(packet._replace(session_id=b"somebody"))
+    stranger.send(packet._replace(key_id=1))
     vpn.advance(200)
     stranger.send(packet)
     assert vpn.server.factory.connections == {}
@@ -323,7 +322,7 @@ def test_a_stream_opens_a_session_with_its_first_packet() -> None:
 def test_a_stream_that_opens_with_anything_else_is_closed() -> None:
     vpn = server("tcp")
     data = bytes([first_byte(Opcode.P_DATA_V2, 0)]) + bytes(60)
-    for wrong in (b"GET / HTTP/1.0", data, PLAIN.wrap(replace(RESET, message_id=1), 0.0), returned_blindly()):
+    for wrong in (b"GET / HTTP/1.0", data, PLAIN.wrap(RESET._replace(message_id=1), 0.0), returned_blindly()):
         caller = Caller(vpn)
         caller.send(wrong)
         assert len(caller.received.lost) == 1
@@ -346,7 +345,7 @@ def test_a_full_server_closes_a_stream() -> None:
 def test_a_second_reset_on_a_stream_is_ignored() -> None:
     vpn = server("tcp")
     caller = Caller(vpn)
-    caller.send(PLAIN.wrap(RESET, 0.0), PLAIN.wrap(replace(RESET, session_id=b"another!"), 0.0))
+    caller.send(PLAIN.wrap(RESET, 0.0), PLAIN.wrap(RESET._replace(session_id=b"another!"), 0.0))
     assert len(vpn.server.factory.connections) == 1
     assert demux_of(vpn).drops["unknown-session"] == 1
 

@@ -235,7 +235,7 @@ def packet(pair: ControlPair, **changes: object) -> ControlPacket:
     remote = pair.client.session.remote_session_id
     assert remote is not None
     usual = ControlPacket(Opcode.P_ACK_V1, 0, remote, (0,), pair.client.session.session_id)
-    return replace(usual, **changes)  # type: ignore[arg-type]  # the caller's
+    return usual._replace(**changes)  # type: ignore[arg-type]  # the caller's
 
 
 def test_packets_of_other_sessions_are_dropped() -> None:
@@ -254,9 +254,9 @@ def test_before_the_answer_only_the_answer_counts() -> None:
     session.connect(0.0)
     answer = ControlPacket(Opcode.P_CONTROL_HARD_RESET_SERVER_V2, 0, b"a server", (0,), session.session_id, 0)
     for wrong in (
-        replace(answer, opcode=Opcode.P_CONTROL_V1),
-        replace(answer, acks=(), remote_session_id=None),
-        replace(answer, remote_session_id=b"whoever!"),
+        answer._replace(opcode=Opcode.P_CONTROL_V1),
+        answer._replace(acks=(), remote_session_id=None),
+        answer._replace(remote_session_id=b"whoever!"),
     ):
         with pytest.raises(WrongSession):
             session.receive(wrong, 0.0)

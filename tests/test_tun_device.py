@@ -302,10 +302,10 @@ class MemoryKernelTests(Contract, SynchronousTestCase):
         device.start(recorder)
         self.kernel.to_read = [NO_OFFLOAD + b"small"] * 100
         device.doRead()
-        assert len(recorder.packets) == 32
+        assert len(recorder.packets) == 64
         self.kernel.to_read = [NO_OFFLOAD + bytes(60000)] * 100
         device.doRead()
-        assert len(recorder.packets) == 32 + 5
+        assert len(recorder.packets) == 64 + 5
 
     def test_frames_stay_as_they_were_after_later_reads(self) -> None:
         device, recorder = self.open(), FrameRecorder()

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import hmac
 import struct
-from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from twistvpn.crypto.digests import hashlib_name
 from twistvpn.crypto.replay import ControlReplayWindow
@@ -40,151 +41,50 @@ _IV_SIZE = 16
 _CRYPT_KEY_SIZE = 32
 
 
-class Wrapping(Protocol):
-    """One session's protection: its packet ids out, its replay window in."""
+class Opened(NamedTuple):
+    """An authentic packet, and what it was sent under: packet id and time, or None where packets have neither."""
 
-    @property
-    def overhead(self) -> int:
-        """Bytes that wrapping adds to header and body."""
-
-    def wrap(self, packet: ControlPacket, now: float) -> bytes:
-        """Make the datagram to send; `now` is the wall clock in seconds since the epoch.
-
-        Every call takes a new packet id, also for a packet that is sent again.  Raises `PacketIdExhausted`.
-        """
-
-    def unwrap(self, datagram: Buffer) -> ControlPacket:
-        """Open the packet in a datagram.
-
-        Raises `AuthenticationFailure`, `ReplayedPacket` or `MalformedPacket`, and notes the
-        packet id only of what is authentic.
-        """
+    packet: ControlPacket
+    packet_id: tuple[int, int] | None
 
 
-class PlainWrapping:
-    """No protection and no replay window: the reliability layer and TLS bear it."""
+class ControlKey(ABC):
+    """How control packets are protected, for all sessions under one static key: it knows nothing of any of them.
 
-    overhead = 0
-
-    def wrap(self, packet: ControlPacket, now: float) -> bytes:
-        """See `Wrapping`."""
-        return encode_header(packet) + encode_body(packet)
-
-    def unwrap(self, datagram: Buffer) -> ControlPacket:
-        """See `Wrapping`."""
-        return decode_body(*decode_header(datagram), datagram[HEADER_SIZE:])
-
-
-class TlsAuthWrapping:
-    """tls-auth with the keys of one direction each; a key is as long as the digest."""
-
-    def __init__(self, send_key: bytes, receive_key: bytes, digest: str, first_packet_id: int = 1) -> None:
-        self._send_key = send_key
-        self._receive_key = receive_key
-        self._digest = digest
-        self._hmac_size = len(send_key)
-        self._ids = _PacketIds(first_packet_id)
-        self._window = ControlReplayWindow()
-        self.overhead = self._hmac_size + _PACKET_ID.size
-
-    def wrap(self, packet: ControlPacket, now: float) -> bytes:
-        """See `Wrapping`."""
-        header = encode_header(packet)
-        packet_id = self._ids.take(now)
-        body = encode_body(packet)
-        tag = hmac.digest(self._send_key, packet_id + header + body, self._digest)
-        return b"".join((header, tag, packet_id, body))
-
-    def unwrap(self, datagram: Buffer) -> ControlPacket:
-        """See `Wrapping`."""
-        header = decode_header(datagram)
-        data = bytes(datagram)
-        id_start = HEADER_SIZE + self._hmac_size
-        body_start = id_start + _PACKET_ID.size
-        if len(data) < body_start:
-            raise MalformedPacket("too short for tls-auth")
-        signed = b"".join((data[id_start:body_start], data[:HEADER_SIZE], data[body_start:]))
-        tag = hmac.digest(self._receive_key, signed, self._digest)
-        if not hmac.compare_digest(tag, data[HEADER_SIZE:id_start]):
-            raise AuthenticationFailure("the HMAC of tls-auth does not verify")
-        self._window.check_and_update(*_PACKET_ID.unpack_from(data, id_start))
-        return decode_body(*header, data[body_start:])
-
-
-class TlsCryptWrapping:
-    """tls-crypt with 32 bytes of cipher key and of HMAC key for each direction.
-
-    The wrapped client key that tls-crypt-v2 appends to P_CONTROL_HARD_RESET_CLIENT_V3 and P_CONTROL_WKC_V1 stands
-    outside of this wrapping: whoever handles it cuts it off before `unwrap` and appends it after `wrap`.
+    Ciphers and HMACs are kept with their keys set, which costs more than a packet does.  Not for several threads.
     """
 
-    overhead = _PACKET_ID.size + _TAG_SIZE
+    __slots__ = ()
 
-    def __init__(
-        self, send_keys: tuple[bytes, bytes], receive_keys: tuple[bytes, bytes], first_packet_id: int = 1
-    ) -> None:
-        self._send_cipher, self._send_hmac = send_keys
-        self._receive_cipher, self._receive_hmac = receive_keys
-        self._ids = _PacketIds(first_packet_id)
-        self._window = ControlReplayWindow()
+    overhead: int
+    """Bytes that are added to header and body."""
 
-    def wrap(self, packet: ControlPacket, now: float) -> bytes:
-        """See `Wrapping`."""
-        clear = encode_header(packet) + self._ids.take(now)
-        body = encode_body(packet)
-        tag = hmac.digest(self._send_hmac, clear + body, "sha256")
-        return b"".join((clear, tag, _aes_ctr(self._send_cipher, tag, body)))
+    @abstractmethod
+    def seal(self, packet: ControlPacket, packet_id: bytes) -> bytes:
+        """Make the datagram to send; `packet_id` is packet id and time as they are sent."""
 
-    def unwrap(self, datagram: Buffer) -> ControlPacket:
-        """See `Wrapping`."""
-        header = decode_header(datagram)
-        data = bytes(datagram)
-        tag_start = HEADER_SIZE + _PACKET_ID.size
-        body_start = tag_start + _TAG_SIZE
-        if len(data) < body_start:
-            raise MalformedPacket("too short for tls-crypt")
-        received = data[tag_start:body_start]
-        body = _aes_ctr(self._receive_cipher, received, data[body_start:])
-        tag = hmac.digest(self._receive_hmac, data[:tag_start] + body, "sha256")
-        if not hmac.compare_digest(tag, received):
-            raise AuthenticationFailure("the tag of tls-crypt does not verify")
-        self._window.check_and_update(*_PACKET_ID.unpack_from(data, HEADER_SIZE))
-        return decode_body(*header, body)
+    @abstractmethod
+    def open(self, datagram: Buffer) -> Opened:
+        """Open the packet in a datagram, whether it is a replay or not.
 
+        Raises `AuthenticationFailure` or `MalformedPacket`.
+        """
 
-class WrappingKind(Enum):
-    """The ways to protect control packets."""
-
-    PLAIN = "none"
-    TLS_AUTH = "tls-auth"
-    TLS_CRYPT = "tls-crypt"
-
-
-@dataclass(frozen=True, repr=False)
-class ControlKey:
-    """How control packets are protected, for any number of sessions."""
-
-    kind: WrappingKind
-    key: StaticKey | None = None
-    direction: KeyDirection = KeyDirection.BIDIRECTIONAL
-    digest: str = ""
-    """hashlib's name of tls-auth's digest."""
-
-    @classmethod
-    def plain(cls) -> ControlKey:
+    @staticmethod
+    def plain() -> ControlKey:
         """No protection."""
-        return cls(WrappingKind.PLAIN)
+        return _PlainKey()
 
-    @classmethod
-    def tls_auth(cls, key: StaticKey, direction: KeyDirection, digest: str = "SHA1") -> ControlKey:
+    @staticmethod
+    def tls_auth(key: StaticKey, direction: KeyDirection, digest: str = "SHA1") -> ControlKey:
         """HMAC under `auth`'s digest; raises `ConfigError` for a digest that is not to be had."""
-        return cls(WrappingKind.TLS_AUTH, key, direction, hashlib_name(digest))
+        return _TlsAuthKey(key.hmac(direction.outgoing), key.hmac(direction.incoming), hashlib_name(digest))
 
-    @classmethod
-    def tls_crypt(cls, key: StaticKey, role: Role) -> ControlKey:
+    @staticmethod
+    def tls_crypt(key: StaticKey, role: Role) -> ControlKey:
         """Encrypted and authenticated.  The server has direction NORMAL here, unlike on the data channel."""
         direction = KeyDirection.NORMAL if role is Role.SERVER else KeyDirection.INVERSE
-        return cls(WrappingKind.TLS_CRYPT, key, direction)
+        return _TlsCryptKey(_CryptKeys(key, direction.outgoing), _CryptKeys(key, direction.incoming))
 
     def new_wrapping(self, first_packet_id: int = 1) -> Wrapping:
         """Make a session's own wrapping, whose first packet gets `first_packet_id`.
@@ -192,18 +92,155 @@ class ControlKey:
         Whoever has already sent a packet of the session under another wrapping, as a stateless server
         has, goes on with the next id, so that the peer's replay window lets it pass.
         """
-        key = self.key
-        if key is None:
-            return PlainWrapping()
-        outgoing, incoming = self.direction.outgoing, self.direction.incoming
-        if self.kind is WrappingKind.TLS_AUTH:
-            size = hmac.new(b"", digestmod=self.digest).digest_size
-            return TlsAuthWrapping(key.hmac(outgoing)[:size], key.hmac(incoming)[:size], self.digest, first_packet_id)
-        return TlsCryptWrapping(_crypt_keys(key, outgoing), _crypt_keys(key, incoming), first_packet_id)
+        return Wrapping(self, first_packet_id)
+
+
+class Wrapping:
+    """One session's protection: a key, and the session's packet ids out and replay window in."""
+
+    __slots__ = ("_ids", "_key", "_window")
+
+    def __init__(self, key: ControlKey, first_packet_id: int) -> None:
+        self._key = key
+        self._ids = _PacketIds(first_packet_id)
+        self._window = ControlReplayWindow()
+
+    @property
+    def overhead(self) -> int:
+        """Bytes that wrapping adds to header and body."""
+        return self._key.overhead
+
+    def wrap(self, packet: ControlPacket, now: float) -> bytes:
+        """Make the datagram to send; `now` is the wall clock in seconds since the epoch.
+
+        Every call takes a new packet id, also for a packet that is sent again.  Raises `PacketIdExhausted`.
+        """
+        return self._key.seal(packet, self._ids.take(now))
+
+    def unwrap(self, datagram: Buffer) -> ControlPacket:
+        """Open the packet in a datagram.
+
+        Raises `AuthenticationFailure`, `ReplayedPacket` or `MalformedPacket`, and notes the
+        packet id only of what is authentic.
+        """
+        return self.admit(self._key.open(datagram))
+
+    def admit(self, opened: Opened) -> ControlPacket:
+        """Take a packet of the session that the key alone has opened; raises `ReplayedPacket`."""
+        if opened.packet_id is not None:
+            self._window.check_and_update(*opened.packet_id)
+        return opened.packet
+
+
+class _PlainKey(ControlKey):
+    """No protection and no replay window: the reliability layer and TLS bear it."""
+
+    __slots__ = ()
+
+    overhead = 0
+
+    def seal(self, packet: ControlPacket, packet_id: bytes) -> bytes:
+        return encode_header(packet) + encode_body(packet)
+
+    def open(self, datagram: Buffer) -> Opened:
+        return Opened(decode_body(*decode_header(datagram), datagram[HEADER_SIZE:]), None)
+
+
+class _TlsAuthKey(ControlKey):
+    """tls-auth with the HMAC keys of both directions, of which as much is used as the digest is long."""
+
+    __slots__ = ("_body_start", "_id_start", "_receive", "_send", "overhead")
+
+    def __init__(self, send: bytes, receive: bytes, digest: str) -> None:
+        size = hmac.new(b"", digestmod=digest).digest_size
+        self._send = hmac.new(send[:size], digestmod=digest)
+        self._receive = hmac.new(receive[:size], digestmod=digest)
+        self._id_start = HEADER_SIZE + size
+        self._body_start = self._id_start + _PACKET_ID.size
+        self.overhead = size + _PACKET_ID.size
+
+    def seal(self, packet: ControlPacket, packet_id: bytes) -> bytes:
+        header, body = encode_header(packet), encode_body(packet)
+        return b"".join((header, _tag(self._send, packet_id, header, body), packet_id, body))
+
+    def open(self, datagram: Buffer) -> Opened:
+        header = decode_header(datagram)
+        data = bytes(datagram)
+        id_start, body_start = self._id_start, self._body_start
+        if len(data) < body_start:
+            raise MalformedPacket("too short for tls-auth")
+        body = data[body_start:]
+        tag = _tag(self._receive, data[id_start:body_start], data[:HEADER_SIZE], body)
+        if not hmac.compare_digest(tag, data[HEADER_SIZE:id_start]):
+            raise AuthenticationFailure("the HMAC of tls-auth does not verify")
+        return Opened(decode_body(*header, body), _PACKET_ID.unpack_from(data, id_start))
+
+
+class _TlsCryptKey(ControlKey):
+    """tls-crypt.
+
+    The wrapped client key that tls-crypt-v2 appends to P_CONTROL_HARD_RESET_CLIENT_V3 and P_CONTROL_WKC_V1 stands
+    outside of this wrapping: whoever handles it cuts it off before `open` and appends it after `seal`.
+    """
+
+    __slots__ = ("_receive", "_send")
+
+    overhead = _PACKET_ID.size + _TAG_SIZE
+
+    def __init__(self, send: _CryptKeys, receive: _CryptKeys) -> None:
+        self._send = send
+        self._receive = receive
+
+    def seal(self, packet: ControlPacket, packet_id: bytes) -> bytes:
+        clear, body = encode_header(packet) + packet_id, encode_body(packet)
+        tag = self._send.tag(clear + body)
+        return b"".join((clear, tag, self._send.crypt(tag, body)))
+
+    def open(self, datagram: Buffer) -> Opened:
+        header = decode_header(datagram)
+        data = bytes(datagram)
+        tag_start = HEADER_SIZE + _PACKET_ID.size
+        body_start = tag_start + _TAG_SIZE
+        if len(data) < body_start:
+            raise MalformedPacket("too short for tls-crypt")
+        tag = data[tag_start:body_start]
+        body = self._receive.crypt(tag, data[body_start:])
+        if not hmac.compare_digest(self._receive.tag(data[:tag_start] + body), tag):
+            raise AuthenticationFailure("the tag of tls-crypt does not verify")
+        return Opened(decode_body(*header, body), _PACKET_ID.unpack_from(data, HEADER_SIZE))
+
+
+class _CryptKeys:
+    """tls-crypt's keys for one direction: 32 bytes each for the cipher and the HMAC."""
+
+    __slots__ = ("_cipher", "_hmac")
+
+    def __init__(self, key: StaticKey, pair: int) -> None:
+        self._cipher = Cipher(AES256(key.cipher(pair)[:_CRYPT_KEY_SIZE]), CTR(bytes(_IV_SIZE))).encryptor()
+        self._hmac = HMAC(key.hmac(pair)[:_CRYPT_KEY_SIZE], SHA256())
+
+    def tag(self, clear: bytes) -> bytes:
+        """Return the HMAC of what is signed."""
+        keyed = self._hmac.copy()
+        keyed.update(clear)
+        return keyed.finalize()
+
+    def crypt(self, tag: bytes, body: bytes) -> bytes:
+        """Encrypt or decrypt the body of the packet with this tag."""
+        self._cipher.reset_nonce(tag[:_IV_SIZE])
+        return self._cipher.update(body)
+
+
+def _tag(key: hmac.HMAC, *parts: bytes) -> bytes:
+    keyed = key.copy()
+    keyed.update(b"".join(parts))
+    return keyed.digest()
 
 
 class _PacketIds:
     """Ids for what is sent; they start anew, with a later time, when they are used up."""
+
+    __slots__ = ("_next", "_time")
 
     def __init__(self, first: int) -> None:
         self._next = first
@@ -220,11 +257,3 @@ class _PacketIds:
         taken = _PACKET_ID.pack(self._next, self._time)
         self._next += 1
         return taken
-
-
-def _crypt_keys(key: StaticKey, pair: int) -> tuple[bytes, bytes]:
-    return key.cipher(pair)[:_CRYPT_KEY_SIZE], key.hmac(pair)[:_CRYPT_KEY_SIZE]
-
-
-def _aes_ctr(key: bytes, tag: bytes, data: bytes) -> bytes:
-    return Cipher(AES256(key), CTR(tag[:_IV_SIZE])).encryptor().update(data)

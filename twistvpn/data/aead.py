@@ -33,8 +33,9 @@ IMPLICIT_IV_SIZE = 8
 
 MAX_RUN_DATAGRAMS = 64
 """UDP_MAX_SEGMENTS of linux/udp.h, as kernels before 6.9 have it."""
-MAX_RUN_SIZE = 65507
-"""Largest UDP payload over IPv4 in bytes, which also bounds a send with UDP_SEGMENT."""
+MAX_RUN_SIZE = 65400
+"""Bytes of a run that still lies below a device's usual gso_max_size of 65536 once it has Ethernet, VLAN, IPv6 and UDP
+headers.  A send with UDP_SEGMENT takes up to 65507, but the kernel then cuts the run up before the device."""
 
 MAX_PACKET_ID = 0xFFFFFFFF
 
@@ -67,7 +68,7 @@ class Sealer:
     def seal(self, frames: Sequence[Frame], largest_mss: int = 0, /) -> tuple[list[Run], int]:
         """Segment and seal `frames` in order, and lower their handshakes' MSS to `largest_mss` unless it is 0.
 
-        Neighbours of one size, and a shorter one behind them, share a run of at most 64 datagrams and 65507 bytes.
+        Neighbours of one size, and a shorter one behind them, share a run of at most 64 datagrams and 65400 bytes.
         Frames that do not fit their virtio-net header are left out; how many is the second part of the result.
         Raises `PacketIdExhausted`, with nothing sealed, where there are not packet ids enough for all.
         """

@@ -3,15 +3,14 @@
 Both take and give whole batches and behave the same to the byte; `twistvpn.data.pure` says where the names are
 explained.  Call them as attributes of this module, so that whoever replaces one here replaces it everywhere.
 
-The environment variable TWISTVPN_KERNEL asks for one: 'pure' or 'compiled'.
+The environment may ask for one: see `twistvpn.compiled`.
 """
 
 from __future__ import annotations
 
-import os
-from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
+from twistvpn.compiled import wanted
 from twistvpn.data import pure
 from twistvpn.data.coalesce import ALL_OFFLOADS
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from twistvpn.interfaces import Buffer, Frame, Run
 
 __all__ = ["NAME", "Opener", "Sealer", "by_destination", "by_source", "clamp_mss", "coalesce", "segment"]
-
-VARIABLE = "TWISTVPN_KERNEL"
 
 
 class AnySealer(Protocol):
@@ -83,27 +80,7 @@ class Kernel(Protocol):
         """See `grouping.by_destination`."""
 
 
-def compiled() -> Kernel | None:
-    """Return the compiled kernel, None where it was not built or its libcrypto cannot be loaded."""
-    try:
-        return cast("Kernel", import_module("twistvpn.data._kernel"))
-    except ImportError:
-        return None
-
-
-def choose(wanted: str = "") -> Kernel:
-    """Return the kernel 'pure' or 'compiled', or the fastest for ''.  Raises `ImportError` where it is not there."""
-    if wanted == "pure":
-        return pure
-    if wanted not in {"", "compiled"}:
-        raise ImportError(f"{VARIABLE} is {wanted!r}: it names no kernel; there are 'pure' and 'compiled'")
-    found = compiled()
-    if found is None and wanted:
-        raise ImportError(f"{VARIABLE} asks for the compiled kernel, which was not built at installation")
-    return found or pure
-
-
-_chosen = choose(os.environ.get(VARIABLE, ""))
+_chosen = cast("Kernel", wanted("twistvpn.data._kernel") or pure)
 
 NAME = _chosen.NAME
 """Which one runs, for people to read."""

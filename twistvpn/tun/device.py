@@ -13,7 +13,7 @@ import struct
 from collections import Counter
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IReadDescriptor
@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twistvpn.compiled import wanted
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import NO_OFFLOAD, VNET_HEADER_SIZE, Buffer, Frame, IFrameReceiver, ITun
 from twistvpn.verbosity import log_observer
@@ -46,7 +47,7 @@ NAME_SIZE = 15
 """Longest interface name in bytes: IFNAMSIZ without its NUL."""
 
 MAX_PACKET = 65535
-READS_PER_WAKEUP = 32
+READS_PER_WAKEUP = 64
 BYTES_PER_WAKEUP = 256 * 1024
 
 VIRTIO_NET_HDR_F_NEEDS_CSUM = 1
@@ -81,6 +82,18 @@ OFFLOAD_FALLBACKS = (ALL_OFFLOADS, TCP_OFFLOADS, frozenset({Offload.CSUM}))
 """Kernels before 6.2 refuse a request with USO whole, so it is made again with less."""
 
 
+class FrameReader(Protocol):
+    """Many reads in one call."""
+
+    def __call__(
+        self, fd: int, scratch: bytearray, header_size: int, reads: int, room: int, /
+    ) -> tuple[list[Frame], int]:
+        """Read into `scratch` until nothing is there, at most `reads` times and about `room` bytes.
+
+        Returns the frames and the errno that ended it, 0 where it was a bound.
+        """
+
+
 def _ioctl(fd: int, request: int, argument: bytes | int) -> bytes | int:
     return fcntl.ioctl(fd, request, argument)
 
@@ -94,9 +107,12 @@ class DeviceCalls:
     readv: Callable[[int, Sequence[bytearray]], int] = os.readv
     writev: Callable[[int, Sequence[Buffer]], int] = os.writev
     close: Callable[[int], None] = os.close
+    read_frames: FrameReader | None = None
+    """In place of `readv` where it is there."""
 
 
-KERNEL = DeviceCalls()
+_compiled = wanted("twistvpn.tun._reading")
+KERNEL = DeviceCalls(read_frames=None if _compiled is None else _compiled.read_frames)
 
 
 @implementer(ITun, IReadDescriptor)
@@ -133,7 +149,7 @@ class TunDevice:
         self._header_size = vnet_header_size
         self._calls = calls
         self._receiver: IFrameReceiver | None = None
-        self._scratch = bytearray(vnet_header_size + MAX_PACKET)
+        self._scratch = bytearray(vnet_header_size + MAX_PACKET + (BYTES_PER_WAKEUP if calls.read_frames else 0))
         self._buffers = [self._scratch]
         self._view = memoryview(self._scratch)
 
@@ -162,6 +178,11 @@ class TunDevice:
         return lost
 
     def _read_into(self, frames: list[Frame]) -> Failure | None:
+        if self._calls.read_frames is not None:
+            size = self._header_size
+            read, code = self._calls.read_frames(self._fd, self._scratch, size, READS_PER_WAKEUP, BYTES_PER_WAKEUP)
+            frames += read
+            return None if not code or code in READ_AGAIN else Failure(OSError(code, os.strerror(code)))
         room = BYTES_PER_WAKEUP
         readv, fd, buffers = self._calls.readv, self._fd, self._buffers
         try:

@@ -13,8 +13,7 @@ Source: wire-protocol draft, "Control channel packets" and "Reliability layer".
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from twistvpn.errors import MalformedPacket
 from twistvpn.wire.opcodes import CONTROL_OPCODES, Opcode, first_byte, split_first_byte
@@ -28,8 +27,7 @@ MAX_ACKS = 8
 """A receiver refuses more acknowledgements than this in one packet."""
 
 
-@dataclass(frozen=True, slots=True)
-class ControlPacket:
+class ControlPacket(NamedTuple):
     """One packet of the control channel.
 
     `message_id` is None exactly for P_ACK_V1; `remote_session_id` is there exactly when `acks` are.

@@ -2,9 +2,9 @@
 #ifndef TWISTVPN_KERNEL_H
 #define TWISTVPN_KERNEL_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
 #include <stdint.h>
+
+#include "values.h"
 
 /* Everything that would otherwise be global. */
 struct state {
@@ -20,9 +20,6 @@ PyObject *kernel_coalesce(PyObject *module, PyObject *args);
 PyObject *kernel_clamp_mss(PyObject *module, PyObject *args);
 PyObject *kernel_by_source(PyObject *module, PyObject *packets);
 PyObject *kernel_by_destination(PyObject *module, PyObject *frames);
-
-/* A named tuple of `items`, which are stolen even where it fails. */
-PyObject *named_tuple(PyTypeObject *type, Py_ssize_t count, ...);
 
 /* A MSS from Python: 0 is none.  Returns 0 with an exception set where it is not one. */
 int parse_mss(PyObject *value, unsigned *mss);

@@ -12,25 +12,6 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyObject *import(const char *module, const char *name)
-{
-    PyObject *imported = PyImport_ImportModule(module);
-    PyObject *value = imported ? PyObject_GetAttrString(imported, name) : NULL;
-    Py_XDECREF(imported);
-    return value;
-}
-
-static int import_type(PyTypeObject **type, const char *module, const char *name)
-{
-    PyObject *value = import(module, name);
-    if (value && !(PyType_Check(value) && PyType_IsSubtype((PyTypeObject *)value, &PyTuple_Type))) {
-        PyErr_Format(PyExc_TypeError, "%s is no named tuple", name);
-        Py_CLEAR(value);
-    }
-    *type = (PyTypeObject *)value;
-    return value != NULL;
-}
-
 static int add_type(PyObject *module, PyType_Spec *spec)
 {
     PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
@@ -50,12 +31,12 @@ static int add_name(PyObject *module)
 static int execute(PyObject *module)
 {
     struct state *state = PyModule_GetState(module);
-    int is_ready = import_type(&state->frame, "twistvpn.interfaces", "Frame") &&
-                   import_type(&state->run, "twistvpn.interfaces", "Run") &&
-                   import_type(&state->opened, "twistvpn.data.opened", "Opened") &&
-                   (state->no_offload = import("twistvpn.interfaces", "NO_OFFLOAD")) &&
-                   (state->malformed_packet = import("twistvpn.errors", "MalformedPacket")) &&
-                   (state->packet_id_exhausted = import("twistvpn.errors", "PacketIdExhausted")) &&
+    int is_ready = import_named_tuple(&state->frame, "twistvpn.interfaces", "Frame") &&
+                   import_named_tuple(&state->run, "twistvpn.interfaces", "Run") &&
+                   import_named_tuple(&state->opened, "twistvpn.data.opened", "Opened") &&
+                   (state->no_offload = import_value("twistvpn.interfaces", "NO_OFFLOAD")) &&
+                   (state->malformed_packet = import_value("twistvpn.errors", "MalformedPacket")) &&
+                   (state->packet_id_exhausted = import_value("twistvpn.errors", "PacketIdExhausted")) &&
                    add_type(module, &sealer_spec) && add_type(module, &opener_spec) &&
                    add_name(module);
     return is_ready ? 0 : -1;

@@ -10,7 +10,7 @@
 
 enum {
     MAX_RUN_DATAGRAMS = 64, /* UDP_MAX_SEGMENTS of linux/udp.h, as kernels before 6.9 have it */
-    MAX_RUN_SIZE = 65507,   /* largest UDP payload over IPv4 */
+    MAX_RUN_SIZE = 65400,   /* with all headers below gso_max_size: longer, and the kernel cuts it up by itself */
 };
 
 #define MAX_PACKET_ID 0xFFFFFFFFull

@@ -2,6 +2,26 @@
 
 #include "mss.h"
 
+int parse_mss(PyObject *value, unsigned *mss)
+{
+    unsigned long given = PyLong_AsUnsignedLong(value);
+    if (given == (unsigned long)-1 && PyErr_Occurred())
+        return 0;
+    *mss = given > 0xFFFF ? 0xFFFF : (unsigned)given;
+    return 1;
+}
+
+int parse_frame(PyObject *frame, PyObject **packet, PyObject **vnet)
+{
+    if (!PyTuple_Check(frame) || PyTuple_GET_SIZE(frame) != 2) {
+        PyErr_SetString(PyExc_TypeError, "a frame is a packet and a virtio-net header");
+        return 0;
+    }
+    *packet = PyTuple_GET_ITEM(frame, 0);
+    *vnet = PyTuple_GET_ITEM(frame, 1);
+    return 1;
+}
+
 static enum source_result plan(struct source *source, const struct state *state, PyObject *vnet, const char **wrong)
 {
     static const uint8_t none[VNET_HEADER] = {0};

@@ -1,4 +1,4 @@
-#include "kernel.h"
+#include "values.h"
 
 #include <stdarg.h>
 
@@ -27,22 +27,21 @@ PyObject *named_tuple(PyTypeObject *type, Py_ssize_t count, ...)
     return made;
 }
 
-int parse_mss(PyObject *value, unsigned *mss)
+PyObject *import_value(const char *module, const char *name)
 {
-    unsigned long given = PyLong_AsUnsignedLong(value);
-    if (given == (unsigned long)-1 && PyErr_Occurred())
-        return 0;
-    *mss = given > 0xFFFF ? 0xFFFF : (unsigned)given;
-    return 1;
+    PyObject *imported = PyImport_ImportModule(module);
+    PyObject *value = imported ? PyObject_GetAttrString(imported, name) : NULL;
+    Py_XDECREF(imported);
+    return value;
 }
 
-int parse_frame(PyObject *frame, PyObject **packet, PyObject **vnet)
+int import_named_tuple(PyTypeObject **type, const char *module, const char *name)
 {
-    if (!PyTuple_Check(frame) || PyTuple_GET_SIZE(frame) != 2) {
-        PyErr_SetString(PyExc_TypeError, "a frame is a packet and a virtio-net header");
-        return 0;
+    PyObject *value = import_value(module, name);
+    if (value && !(PyType_Check(value) && PyType_IsSubtype((PyTypeObject *)value, &PyTuple_Type))) {
+        PyErr_Format(PyExc_TypeError, "%s is no named tuple", name);
+        Py_CLEAR(value);
     }
-    *packet = PyTuple_GET_ITEM(frame, 0);
-    *vnet = PyTuple_GET_ITEM(frame, 1);
-    return 1;
+    *type = (PyTypeObject *)value;
+    return value != NULL;
 }

@@ -1,0 +1,3 @@
+from twistvpn.interfaces import Frame
+
+def read_frames(fd: int, scratch: bytearray, header_size: int, reads: int, room: int, /) -> tuple[list[Frame], int]: ...

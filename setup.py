@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 DATA = Path("twistvpn/data/csrc")
+LINK = Path("twistvpn/link/csrc")
 TUN = Path("twistvpn/tun/csrc")
 HEADERS = sorted(map(str, DATA.glob("*.h")))
 FLAGS = ["-std=gnu11", "-O3"]
@@ -20,8 +21,15 @@ setup(
             optional=True,
         ),
         Extension(
-            "twistvpn.tun._reading",
-            sources=[str(TUN / "reading.c"), str(DATA / "values.c")],
+            "twistvpn.link._datagrams",
+            sources=[str(LINK / "datagrams.c"), str(DATA / "values.c")],
+            depends=HEADERS,
+            extra_compile_args=FLAGS,
+            optional=True,
+        ),
+        Extension(
+            "twistvpn.tun._frames",
+            sources=[str(TUN / "frames.c"), str(DATA / "values.c")],
             depends=HEADERS,
             extra_compile_args=FLAGS,
             optional=True,

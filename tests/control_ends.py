@@ -84,9 +84,10 @@ class ControlEnd:
             if self._begun:
                 self.session.receive_datagram(datagram, now)
             else:
-                packet = self._key.new_wrapping().unwrap(datagram)
+                opened = self._key.open(datagram)
                 self._begun = True
-                self.session.accept(packet, now)
+                self.session.accept(opened.packet.session_id, now)
+                self.session.receive_opened(opened, now)
         except WireError as error:
             self.dropped.append(error.reason)
         self.pump()

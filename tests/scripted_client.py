@@ -140,6 +140,7 @@ class ScriptedClient:
                     self.peer.data_received(part)
                 else:
                     self.peer.control_received(part.data)
+                    self.peer.pump()
 
     def link_lost(self, link: ILink, reason: Failure) -> None:
         self.peer.close("link lost")

@@ -10,7 +10,7 @@ from tests.recorders import RunRecorder
 from twistvpn.crypto.wrapping import ControlKey
 from twistvpn.interfaces import Address, Buffer, ILinkReceiver, Run, single
 from twistvpn.testing import SERVER_ADDRESS, Pair, pair, transfer, udp_packet
-from twistvpn.wire.opcodes import Opcode, first_byte
+from twistvpn.wire.opcodes import OPCODE_SHIFT, Opcode, first_byte
 from twistvpn.wire.packets import ControlPacket
 
 if TYPE_CHECKING:
@@ -162,6 +162,38 @@ def test_more_than_max_clients_find_no_room() -> None:
     assert len(vpn.server.factory.connections) == 1
     assert vpn.server.factory.drops["max-clients"] == 1
     assert vpn.client.is_connected
+
+
+def handshake(vpn: Pair) -> list[tuple[bytes, Address]]:
+    """Connect the client of `vpn`; the datagrams of both ends, each with its source."""
+    seen: list[tuple[bytes, Address]] = []
+
+    def note(datagram: bytes, source: Address, destination: Address) -> bool:
+        seen.append((datagram, source))
+        return True
+
+    vpn.network.keep = note
+    vpn.connect()
+    vpn.advance(1)
+    vpn.network.keep = None
+    return seen
+
+
+def test_a_handshake_has_no_bare_acknowledgement_where_an_answer_follows() -> None:
+    seen = handshake(pair(connect=False))
+    bare = [source for datagram, source in seen if datagram[0] >> OPCODE_SHIFT == Opcode.P_ACK_V1]
+    assert bare.count(SERVER_ADDRESS) == 0
+    assert len(bare) == 1, "the client's, for the pushed options"
+
+
+def test_the_packet_that_brings_the_cookie_back_is_taken_once() -> None:
+    vpn = pair(connect=False)
+    seen = handshake(vpn)
+    (peer,) = vpn.server.factory.connections
+    _, cookie_returned = [datagram for datagram, source in seen if source != SERVER_ADDRESS][:2]
+    vpn.client.link.send_control(cookie_returned, SERVER_ADDRESS)
+    vpn.advance(0.1)
+    assert peer.drops == {"replay": 1}
 
 
 # Data

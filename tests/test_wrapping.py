@@ -192,6 +192,25 @@ def test_used_up_packet_ids_wait_for_the_next_second(name: str) -> None:
     assert receiver.unwrap(datagram) == PACKET
 
 
+@pytest.mark.parametrize("name", list(PAIRS))
+def test_sessions_under_one_key_do_not_disturb_each_other(name: str) -> None:
+    sessions = [a_pair(name) for _ in range(3)]
+    for _ in range(2):
+        datagrams = [client.wrap(PACKET, NOW) for client, _ in sessions]
+        assert [server.unwrap(datagram) for datagram, (_, server) in zip(datagrams, sessions, strict=True)] == [
+            PACKET
+        ] * 3
+
+
+@pytest.mark.parametrize("name", KEYED)
+def test_what_the_key_alone_has_opened_is_a_replay_for_the_session_that_took_it(name: str) -> None:
+    client, server = a_pair(name)
+    datagram = client.wrap(PACKET, NOW)
+    assert server.admit(PAIRS[name].server.open(datagram)) == PACKET
+    with pytest.raises(ReplayedPacket):
+        server.unwrap(datagram)
+
+
 def test_keys_do_not_show() -> None:
     for pair in PAIRS.values():
         assert "StaticKey" not in repr(pair.client)

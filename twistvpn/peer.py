@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from twisted.logger import Logger
 
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from twistvpn.config.settings import Settings
     from twistvpn.control.session import Event
     from twistvpn.control.tls import ControlTlsFactory
-    from twistvpn.crypto.wrapping import Wrapping
+    from twistvpn.crypto.wrapping import Opened, Wrapping
     from twistvpn.deadlines import DeadlineQueue
     from twistvpn.interfaces import Address, Buffer, Frame, ILink, Run
     from twistvpn.wire.keymethod import KeyMethod2
     from twistvpn.wire.roles import Role
+
+_Packet = TypeVar("_Packet")
 
 LINGER = 5.0
 """Seconds that a last message is retransmitted before the peer is let go; stock peers take as long."""
@@ -87,10 +89,12 @@ class Peer:
         "_linger_until",
         "_peer_id",
         "_pinged",
+        "_pumping",
         "_renegotiate_at",
         "_role",
         "_settings",
         "_state",
+        "_unanswered",
         "_why",
         "address",
         "channel",
@@ -125,6 +129,7 @@ class Peer:
         self._deadlines = deadlines
         self._clock = clock
         self._state = PeerState.OPEN
+        self._pumping = self._unanswered = False
         self._heard = self._pinged = clock.seconds()
         self._renegotiate_at: float | None = None
         self._linger_until = 0.0
@@ -141,24 +146,38 @@ class Peer:
     # Control in and out
 
     def control_received(self, datagram: Buffer) -> None:
-        """Take one control packet; a bad one is counted in `drops`."""
+        """Take one control packet; a bad one is counted in `drops`.
+
+        What comes of it waits for `answer`: to be called after the last of a batch, and before data behind it.
+        """
+        self._take(self.session.receive_datagram, datagram)
+
+    def opened_received(self, opened: Opened) -> None:
+        """The same for a packet that the static key alone has opened."""
+        self._take(self.session.receive_opened, opened)
+
+    def _take(self, receive: Callable[[_Packet, float], None], packet: _Packet) -> None:
         if self._state is PeerState.CLOSED:
             return
-        try:
-            self._take_control(datagram)
-            self.pump()
-        except Exception:  # noqa: BLE001  a fault that one peer finds must not touch the others
-            self._log.failure("a control packet from {peer} could not be processed", peer=self.address)
-            self.close("internal error")
-
-    def _take_control(self, datagram: Buffer) -> None:
+        self._unanswered = True
         now = self._clock.seconds()
         try:
-            self.session.receive_datagram(datagram, now)
+            receive(packet, now)
         except WireError as error:
             self.drops[error.reason] += 1
+        except Exception:  # noqa: BLE001  a fault that one peer finds must not touch the others
+            self._break()
         else:
             self._heard = now
+
+    def _break(self) -> None:
+        self._log.failure("a control packet from {peer} could not be processed", peer=self.address)
+        self.close("internal error")
+
+    def answer(self) -> None:
+        """Do what the control packets that have come since the last time ask for."""
+        if self._unanswered:
+            self.pump()
 
     def send_message(self, text: str) -> None:
         """Send a control message."""
@@ -166,19 +185,44 @@ class Peer:
         self.pump()
 
     def pump(self) -> None:
-        """Hand on what the session has come to, send what it wants sent, and see to its deadline."""
-        for event in self.session.take_events():
-            if self._state is PeerState.OPEN:
-                self._handler.session_event(self, event)
-            if isinstance(event, SessionFailed):
-                self._session_failed(event)
+        """Hand on what the session has come to, send what it wants sent, and see to its deadline.
+
+        A handler that sends a message from within an event comes here too: all but the sending waits for the call
+        that has brought the event.
+        """
+        if self._pumping:
+            self._flush()
+            return
+        self._pumping, self._unanswered = True, False
+        try:
+            self._hand_on_events()
+            self._flush()
+        except Exception:  # noqa: BLE001  a fault that one peer finds must not touch the others
+            self._break()
+        finally:
+            self._pumping = False
+        if self._state is PeerState.LINGERING and self.session.settled:
+            self.close(self._why)
+        else:
+            self._reschedule()
+
+    def _hand_on_events(self) -> None:
+        while events := self.session.take_events():
+            for event in events:
+                if self._state is PeerState.OPEN:
+                    self._handler.session_event(self, event)
+                if isinstance(event, SessionFailed):
+                    self._session_failed(event)
+
+    def _flush(self) -> None:
         if self._state is PeerState.CLOSED:
             return
         for datagram in self.session.datagrams_to_send(self._clock.seconds()):
             self.link.send_control(datagram, self.address)
-        if self._state is PeerState.LINGERING and self.session.settled:
-            self.close(self._why)
-        else:
+
+    def _reschedule(self) -> None:
+        """Tell the queue that the deadline may have moved earlier; `pump` does so at its end."""
+        if not self._pumping and self._state is not PeerState.CLOSED:
             self._deadlines.schedule(self)
 
     def _session_failed(self, event: SessionFailed) -> None:
@@ -222,7 +266,7 @@ class Peer:
     def set_keepalive(self, ping: float, ping_restart: float) -> None:
         """Ping after `ping` seconds of sending nothing, give up after `ping_restart` of hearing nothing; 0 is never."""
         self.keepalive = Keepalive(ping, ping_restart)
-        self._deadlines.schedule(self)
+        self._reschedule()
 
     def open_data(self, cipher: str, derivation: KeyDerivation, peer_id: int | None) -> None:
         """Settle what data packets look like; `peer_id` is None for P_DATA_V1."""
@@ -240,7 +284,7 @@ class Peer:
         self.channel.max_mss = self._max_mss(now)
         reneg = self._settings.control.reneg_sec
         self._renegotiate_at = now + reneg if reneg else None
-        self._deadlines.schedule(self)
+        self._reschedule()
 
     def path_mtu(self, tun_mtu: int) -> int | None:
         """The largest IP packet, in bytes, that reaches the peer whole; None where `tun_mtu` is no more than that."""

@@ -123,9 +123,11 @@ class ClientConnection:
                 continue
             for part in uniform_parts(run):
                 if is_data(part):
+                    peer.answer()
                     peer.data_received(part)
                 else:
                     peer.control_received(part.data)
+        peer.answer()
 
     def link_lost(self, link: ILink, reason: Failure) -> None:
         """The stream has closed."""
@@ -170,7 +172,8 @@ class ClientConnection:
             return
         self._server_occ = event.remote.options
         self._give_up_at = self._clock.seconds() + self._settings.control.hand_window
-        self._ask()
+        # Not at once: a server that need not be asked may have sent them together with its key.
+        self._asking = self._clock.callLater(0, self._ask)
 
     def _rekeyed(self, key_id: int) -> None:
         try:

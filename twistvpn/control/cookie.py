@@ -1,4 +1,4 @@
-"""Session ids that let a server forget: an HMAC over who asked and when.
+"""Session ids that let a server forget: a keyed hash (BLAKE2b) over who asked and when.
 
 The server's answer to a client's first packet carries such a session id and nothing is kept.  The
 client's next packet acknowledges it, which proves that it can receive at its address; only then is a
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 import os
-from hashlib import sha256
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from twistvpn.wire.packets import SESSION_ID_SIZE
@@ -29,7 +29,7 @@ class CookieJar:
 
     def __init__(self, hand_window: float, secret: bytes | None = None) -> None:
         self._slot = max(1.0, hand_window / (_SLOTS_ACCEPTED - 1))
-        self._secret = os.urandom(sha256().digest_size) if secret is None else secret
+        self._secret = os.urandom(blake2b.MAX_KEY_SIZE) if secret is None else secret
 
     def issue(self, address: Address, client_session_id: bytes, now: float) -> bytes:
         """The server session id (8 bytes) for this client at `now` (seconds)."""
@@ -45,4 +45,4 @@ class CookieJar:
 
     def _at(self, address: Address, client_session_id: bytes, slot: int) -> bytes:
         who = repr((address, slot)).encode() + client_session_id
-        return hmac.digest(self._secret, who, "sha256")[:SESSION_ID_SIZE]
+        return blake2b(who, key=self._secret, digest_size=SESSION_ID_SIZE).digest()

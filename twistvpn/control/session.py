@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from twistvpn.config.settings import ControlSettings
     from twistvpn.control.tls import ControlTlsFactory
-    from twistvpn.crypto.wrapping import Wrapping
+    from twistvpn.crypto.wrapping import Opened, Wrapping
     from twistvpn.interfaces import Buffer
     from twistvpn.wire.keymethod import KeyMethod2
 
@@ -120,12 +120,11 @@ class ControlSession:
         self._now = now
         self._open(0, Opcode.P_CONTROL_HARD_RESET_CLIENT_V2, Reliable(self._settings.tls_timeout))
 
-    def accept(self, reset: ControlPacket, now: float) -> None:
-        """Begin as the server on a stream, with the client's hard reset."""
+    def accept(self, remote_session_id: bytes, now: float) -> None:
+        """Begin as the server on a stream, where the client's hard reset is about to be taken."""
         self._now = now
-        self.remote_session_id = reset.session_id
+        self.remote_session_id = remote_session_id
         self._open(0, Opcode.P_CONTROL_HARD_RESET_SERVER_V2, Reliable(self._settings.tls_timeout))
-        self.receive(reset, now)
 
     def resume(self, remote_session_id: bytes, now: float) -> None:
         """Begin as the server where resets were exchanged statelessly (`cookie.CookieJar`)."""
@@ -178,6 +177,10 @@ class ControlSession:
     def receive_datagram(self, datagram: Buffer, now: float) -> None:
         """Unwrap and take one control packet; raises `WireError` for one that is to be dropped."""
         self.receive(self._wrapping.unwrap(datagram), now)
+
+    def receive_opened(self, opened: Opened, now: float) -> None:
+        """The same for a packet that the static key alone has opened, before there was a session."""
+        self.receive(self._wrapping.admit(opened), now)
 
     def receive(self, packet: ControlPacket, now: float) -> None:
         """Take one control packet that is already unwrapped; raises `WireError` for one that is to be dropped."""

@@ -226,8 +226,10 @@ class TlsContexts:
         return SSL.VERIFY_NONE
 
     def _verify(self, connection: SSL.Connection, cert: crypto.X509, error: int, depth: int, chain_ok: int) -> bool:
+        if chain_ok and depth:
+            return True
         try:
-            why = self._verdict(cert.to_cryptography(), error, depth, chain_ok)
+            why = self._verdict(cert.to_cryptography(), error, chain_ok)
         except Exception as broken:  # noqa: BLE001  whatever a stranger's certificate holds, it is refused
             why = f"the certificate cannot be read ({broken})"
         if why is None:
@@ -237,11 +239,8 @@ class TlsContexts:
             listener.certificate_refused(why)
         return False
 
-    def _verdict(self, certificate: x509.Certificate, error: int, depth: int, chain_ok: int) -> str | None:
-        if not chain_ok:
-            why: str | None = _VERIFY_ERRORS.get(error, f"verification error {error}")
-        else:
-            why = self._refusal(certificate) if depth == 0 else None
+    def _verdict(self, certificate: x509.Certificate, error: int, chain_ok: int) -> str | None:
+        why = self._refusal(certificate) if chain_ok else _VERIFY_ERRORS.get(error, f"verification error {error}")
         return None if why is None else f"{why}: {describe(certificate)}"
 
     def _refusal(self, certificate: x509.Certificate) -> str | None:

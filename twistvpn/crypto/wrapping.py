@@ -41,6 +41,11 @@ _IV_SIZE = 16
 _CRYPT_KEY_SIZE = 32
 
 
+def packet_id_field(packet_id: int, now: float) -> bytes:
+    """Encode a packet id and the time, in seconds since the epoch, as they are sent."""
+    return _PACKET_ID.pack(packet_id, int(now) & _MAX_U32)
+
+
 class Opened(NamedTuple):
     """An authentic packet, and what it was sent under: packet id and time, or None where packets have neither."""
 
@@ -61,7 +66,7 @@ class ControlKey(ABC):
 
     @abstractmethod
     def seal(self, packet: ControlPacket, packet_id: bytes) -> bytes:
-        """Make the datagram to send; `packet_id` is packet id and time as they are sent."""
+        """Make the datagram to send; `packet_id` is a `packet_id_field`."""
 
     @abstractmethod
     def open(self, datagram: Buffer) -> Opened:

@@ -140,6 +140,8 @@ class Channel:
         if not data or size <= 0:
             self.drops[MalformedPacket.reason] += 1
             return []
+        if len(data) <= size:
+            return self._open(data, size, data[0], now)
         first_bytes = bytes(data[::size])
         if first_bytes.count(first_bytes[:1]) == len(first_bytes):
             return self._open(data, size, first_bytes[0], now)

@@ -8,6 +8,7 @@ IPv4 packets that carry DF may differ: it means nothing, RFC 6864).
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from twistvpn.data.inet import (
@@ -56,6 +57,8 @@ _MAX_FRAME = 65535
 _MAX_UDP_SEGMENTS = 64
 _DONT_FRAGMENT = 0x4000
 _ANY_FRAGMENT = 0xBFFF
+_changing_words = struct.Struct(">H4xH")
+"""Identification and checksum of an IPv4 header, from its fourth byte on."""
 _CLOSING = TCP_FIN | TCP_PSH
 _NEVER_MERGED = TCP_SYN | TCP_RST | TCP_URG
 
@@ -70,11 +73,15 @@ def coalesce(packets: Sequence[Buffer], offloads: int = ALL_OFFLOADS) -> list[Fr
         return [Frame(packet) for packet in packets]
     groups: list[_Group] = []
     open_groups: dict[bytes, _Group] = {}
+    group: _Group | None = None
     for packet in packets:
+        if group is not None and group.add_next(packet):
+            continue
         segment = _Segment.of(bytes(packet), offloads)
         if segment is None:
             # It may be a fragment of any flow: nothing that comes later moves before it.
             open_groups.clear()
+            group = None
             groups.append(_Group(packet, None))
             continue
         group = open_groups.get(segment.flow)
@@ -186,7 +193,17 @@ class _Segment(NamedTuple):
 class _Group:
     """Packets that leave in one frame."""
 
-    __slots__ = ("_head", "_identification", "_is_open", "_is_verified", "_length", "_packets", "_sequence", "_size")
+    __slots__ = (
+        "_alike",
+        "_head",
+        "_identification",
+        "_is_open",
+        "_is_verified",
+        "_length",
+        "_packets",
+        "_sequence",
+        "_size",
+    )
 
     def __init__(self, packet: Buffer, segment: _Segment | None) -> None:
         self._packets = [packet]
@@ -194,6 +211,7 @@ class _Group:
         self._length = len(packet)
         self._is_open = segment is not None and segment.can_lead
         self._is_verified = False
+        self._alike: tuple[tuple[slice, bytes], ...] = ()
         if segment is not None:
             self._size = self._length - segment.payload
             self._sequence = segment.sequence + self._size
@@ -214,14 +232,58 @@ class _Group:
                 self._is_open = False
                 return False
             self._is_verified = True
+            self._alike = _alike(bytes(self._packets[0]), head)
         if not _is_intact(packet, segment):
             return False
+        self._append(packet, size)
+        if size != self._size or not segment.can_lead:
+            self._is_open = False
+        return True
+
+    def _append(self, packet: Buffer, size: int) -> None:
         self._packets.append(packet)
         self._length += size
         self._sequence += size
-        is_full = segment.flow[0] == PROTOCOL_UDP and len(self._packets) == _MAX_UDP_SEGMENTS
-        self._is_open = size == self._size and segment.can_lead and not is_full
+        assert self._head is not None
+        if self._head.flow[0] == PROTOCOL_UDP and len(self._packets) == _MAX_UDP_SEGMENTS:
+            self._is_open = False
+
+    def add_next(self, packet: Buffer) -> bool:
+        """Take what is like the segments before it, only further on; False tells nothing.
+
+        It is what `add` would do with nearly all packets of a bulk transfer, without taking them to pieces.
+        """
+        head = self._head
+        if not (self._alike and self._is_open and head is not None and len(packet) == len(self._packets[0])):
+            return False
+        for part, expected in self._alike:
+            if packet[part] != expected:
+                return False
+        transport, protocol = head.transport, head.flow[0]
+        if protocol == PROTOCOL_TCP:
+            sequence = (self._sequence & 0xFFFFFFFF).to_bytes(4, "big")
+            is_next = packet[transport + 4 : transport + 8] == sequence
+            is_next = is_next and packet[transport + 13] == head.flags & ~TCP_CWR
+        else:
+            is_next = bool(packet[transport + 6] or packet[transport + 7])
+        is_next = is_next and (transport != IPV4_HEADER_SIZE or self._has_right_ipv4_fields(packet))
+        if (
+            not is_next
+            or self._length + self._size > _MAX_FRAME
+            or not _is_intact_behind_ip(packet, transport, protocol)
+        ):
+            return False
+        self._append(packet, self._size)
         return True
+
+    def _has_right_ipv4_fields(self, packet: Buffer) -> bool:
+        # The header differs from the first one's, which is intact, in nothing but these two words.
+        identification, header_checksum = _changing_words.unpack_from(packet, 4)
+        expected = self._identification
+        if expected is not None and identification != (expected + len(self._packets)) & 0xFFFF:
+            return False
+        first = sum(_changing_words.unpack_from(self._packets[0], 4))
+        return bool((identification + header_checksum - first) % 0xFFFF == 0)
 
     def _is_contiguous(self, segment: _Segment) -> bool:
         if segment.flow[0] == PROTOCOL_TCP and segment.sequence != self._sequence & 0xFFFFFFFF:
@@ -257,12 +319,29 @@ class _Group:
         return Frame(b"".join((header, *(packet[head.payload :] for packet in packets))), vnet.encode())
 
 
+def _alike(packet: bytes, segment: _Segment) -> tuple[tuple[slice, bytes], ...]:
+    """Return the parts of a packet that are the same in all segments of its size."""
+    transport = segment.transport
+    is_ipv4 = transport == IPV4_HEADER_SIZE
+    parts = [slice(4), slice(6, 10), slice(12, transport + 4)] if is_ipv4 else [slice(transport + 4)]
+    if segment.flow[0] == PROTOCOL_TCP:
+        after = transport + TCP_HEADER_SIZE
+        parts += [slice(transport + 8, transport + 13), slice(after - 6, after - 4), slice(after - 2, segment.payload)]
+    else:
+        parts.append(slice(transport + 4, transport + 6))
+    return tuple((part, packet[part]) for part in parts)
+
+
 def _is_intact(packet: Buffer, segment: _Segment) -> bool:
     """Whether the checksums of `packet` are right, so that the merge blesses nothing corrupt."""
     transport = segment.transport
     is_ipv4 = transport == IPV4_HEADER_SIZE
     if is_ipv4 and word_sum(packet[:transport]):
         return False
+    return _is_intact_behind_ip(packet, transport, segment.flow[0])
+
+
+def _is_intact_behind_ip(packet: Buffer, transport: int, protocol: int) -> bool:
     # Addresses, transport header and payload lie one behind the other.
-    total = word_sum(packet[12 if is_ipv4 else 8 :]) + segment.flow[0] + len(packet) - transport
-    return total % 0xFFFF == 0
+    addresses = 12 if transport == IPV4_HEADER_SIZE else 8
+    return (word_sum(packet[addresses:]) + protocol + len(packet) - transport) % 0xFFFF == 0

@@ -163,62 +163,66 @@ def _transport_size(packet: Buffer, protocol: int, transport: int) -> int:
     return size
 
 
+_ipv4_start = struct.Struct(">2sHH4sH")
+_tcp_start = struct.Struct(">4sI4sH2sH")
+_udp_header = struct.Struct(">4sHH")
+
+
 class _IpHeaders:
     """Makes the IP header of each segment from the super-packet's."""
 
-    __slots__ = ("_after", "_before", "_identification", "_is_ipv4", "_sum")
+    __slots__ = ("_after", "_before", "_identification", "_is_ipv4", "_middle", "_size", "_sum")
 
     def __init__(self, packet: Buffer, layout: _Layout) -> None:
         self._is_ipv4 = layout.is_ipv4
         header = bytes(packet[: layout.transport])
-        # What stands before and after the fields that change: the length, and for IPv4 the identification.
-        self._before, self._after = header[: 2 if layout.is_ipv4 else 4], header[6:]
+        self._size = len(header)
+        # What stands around the fields that change: the length, and for IPv4 identification and checksum.
+        self._before, self._middle = header[: 2 if layout.is_ipv4 else 4], header[6:10]
+        self._after = header[12 if layout.is_ipv4 else 6 :]
         self._identification = int.from_bytes(header[4:6], "big")
-        self._sum = word_sum(header[:2]) + word_sum(header[6:10]) + word_sum(header[12:])
+        self._sum = word_sum(header[:2]) + word_sum(self._middle) + word_sum(self._after)
 
     def make(self, index: int, length: int) -> bytes:
         """Return the header of segment `index` for `length` bytes of transport header and payload."""
-        before, after = self._before, self._after
+        length += self._size
         if not self._is_ipv4:
-            length += len(after) + 6 - IPV6_HEADER_SIZE
-            return before + length.to_bytes(2, "big") + after
-        length += len(after) + 6
+            return self._before + (length - IPV6_HEADER_SIZE).to_bytes(2, "big") + self._after
         identification = (self._identification + index) & 0xFFFF
-        value = checksum(self._sum + length + identification)
-        changing = (length << 16 | identification).to_bytes(4, "big")
-        return before + changing + after[:4] + value.to_bytes(2, "big") + after[6:]
+        value = -(self._sum + length + identification) % 0xFFFF
+        return _ipv4_start.pack(self._before, length, identification, self._middle, value) + self._after
 
 
 def _segment_tcp(packet: Buffer, layout: _Layout, size: int) -> list[Buffer]:
-    ip_headers = _IpHeaders(packet, layout)
+    make_ip = _IpHeaders(packet, layout).make
+    pack = _tcp_start.pack
     transport, start = layout.transport, layout.payload
     header = bytes(packet[transport:start])
-    sequence = int.from_bytes(header[4:8], "big")
-    ports, acknowledgement, behind = header[:4], header[8:12], header[18:]
-    window = header[14:16]
+    sequence = int.from_bytes(header[4:8], "big") - start
+    ports, acknowledgement, window, behind = header[:4], header[8:12], header[14:16], header[18:]
     flags = int.from_bytes(header[12:14], "big")
-    first, middle = flags & ~(TCP_FIN | TCP_PSH), flags & ~(TCP_FIN | TCP_PSH | TCP_CWR)
-    base = sum(map(word_sum, (ports, acknowledgement, window, behind)))
+    own, middle = flags & ~(TCP_FIN | TCP_PSH), flags & ~(TCP_FIN | TCP_PSH | TCP_CWR)
+    constant = sum(map(word_sum, (ports, acknowledgement, window, behind)))
     payload_end = len(packet)
+    length = start - transport + size
+    base = constant + pseudo_sum(packet, PROTOCOL_TCP, length)
     segments: list[Buffer] = []
     for index, at in enumerate(range(start, payload_end, size)):
         payload = packet[at : at + size]
-        length = start - transport + len(payload)
-        is_last = at + size >= payload_end
-        own = middle if index else first
-        if is_last:
+        if at + size >= payload_end:
             own = flags & ~TCP_CWR if index else flags
-        own_sequence = (sequence + at - start) & 0xFFFFFFFF
-        total = base + own + own_sequence + word_sum(payload) + pseudo_sum(packet, PROTOCOL_TCP, length)
-        fields = (ports, own_sequence.to_bytes(4, "big"), acknowledgement, own.to_bytes(2, "big"), window)
-        segments.append(
-            b"".join((ip_headers.make(index, length), *fields, checksum(total).to_bytes(2, "big"), behind, payload))
-        )
+            length = start - transport + len(payload)
+            base = constant + pseudo_sum(packet, PROTOCOL_TCP, length)
+        own_sequence = (sequence + at) & 0xFFFFFFFF
+        value = -(base + own + own_sequence + word_sum(payload)) % 0xFFFF
+        tcp = pack(ports, own_sequence, acknowledgement, own, window, value)
+        segments.append(b"".join((make_ip(index, length), tcp, behind, payload)))
+        own = middle
     return segments
 
 
 def _segment_udp(packet: Buffer, layout: _Layout, size: int) -> list[Buffer]:
-    ip_headers = _IpHeaders(packet, layout)
+    make_ip = _IpHeaders(packet, layout).make
     transport, start = layout.transport, layout.payload
     ports = bytes(packet[transport : transport + 4])
     base = word_sum(ports)
@@ -226,8 +230,6 @@ def _segment_udp(packet: Buffer, layout: _Layout, size: int) -> list[Buffer]:
     for index, at in enumerate(range(start, len(packet), size)):
         payload = packet[at : at + size]
         length = UDP_HEADER_SIZE + len(payload)
-        total = base + length + word_sum(payload) + pseudo_sum(packet, PROTOCOL_UDP, length)
-        value = checksum(total) or 0xFFFF
-        fields = (ports, (length << 16 | value).to_bytes(4, "big"))
-        segments.append(b"".join((ip_headers.make(index, length), *fields, payload)))
+        value = checksum(base + length + word_sum(payload) + pseudo_sum(packet, PROTOCOL_UDP, length)) or 0xFFFF
+        segments.append(b"".join((make_ip(index, length), _udp_header.pack(ports, length, value), payload)))
     return segments

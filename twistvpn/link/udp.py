@@ -9,12 +9,14 @@ Sources: udp(7), ip(7), ipv6(7), linux/udp.h, linux/in.h.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 from collections import Counter
 from contextlib import suppress
 from enum import IntEnum
 from ipaddress import IPv6Address
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReadDescriptor
@@ -24,33 +26,30 @@ from zope.interface import implementer
 
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import Address, Buffer, ILink, ILinkReceiver, Run
+from twistvpn.link.datagrams import GRO_SIZE, MAX_DATAGRAM, SOL_UDP, UDP_GRO, OpenReader, open_reader
+from twistvpn.link.gathering import Gathering
 from twistvpn.verbosity import log_observer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from twisted.internet.interfaces import IReactorFDSet
 
-SOL_UDP = 17
 UDP_SEGMENT = 103
-UDP_GRO = 104
 SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
 IP_MTU_DISCOVER = 10
 IPV6_MTU_DISCOVER = 23
 
 SEGMENT_SIZE = struct.Struct("H")
-GRO_SIZE = struct.Struct("i")
 
 SOCKET_BUFFER = 4 * 1024 * 1024
 """Bytes asked for each direction: about 10 ms at 3 Gbit/s."""
-MAX_DATAGRAM = 65535
 MAX_SEGMENTS = 64
 """Datagrams that one send with UDP_SEGMENT takes (UDP_MAX_SEGMENTS)."""
 MAX_SEND = 65507
 """Bytes that one send takes: 65535 without an IPv4 and a UDP header."""
-READS_PER_WAKEUP = 64
-BYTES_PER_WAKEUP = 512 * 1024
+ERRORS_PER_WAKEUP = 8
 REFUSALS_KEPT = 1024
 
 ICMP_ERRORS = frozenset(
@@ -193,16 +192,28 @@ class UdpLink:
     _log = Logger(observer=log_observer)
     is_stream = False
 
-    def __init__(self, reactor: IReactorFDSet, sock: socket.socket, receiver: ILinkReceiver) -> None:
+    def __init__(
+        self,
+        reactor: IReactorFDSet,
+        sock: socket.socket,
+        receiver: ILinkReceiver,
+        *,
+        open_reader: OpenReader = open_reader,
+        clock: Callable[[], float] = monotonic,
+        sleep: Callable[[float], None] = sleep,
+    ) -> None:
         self.drops: Counter[str] = Counter()
         self.local = f"udp:{readable(sock.getsockname())}"
         self._reactor = reactor
         self._socket = sock
         self._receiver = receiver
         self._open = True
-        self._view = memoryview(bytearray(BYTES_PER_WAKEUP + MAX_DATAGRAM))
         self._segments = _supports(sock, UDP_SEGMENT, 0)
-        self._ancillary = socket.CMSG_SPACE(GRO_SIZE.size) if _supports(sock, UDP_GRO, 1) else 0
+        self._joins = _supports(sock, UDP_GRO, 1)
+        self._reader = open_reader(sock, socket.CMSG_SPACE(GRO_SIZE.size) if self._joins else 0)
+        self._gathering = Gathering()
+        self._clock = clock
+        self._sleep = sleep
         self._refused: dict[Address, int] = {}
         """Segment size from which the kernel refuses to segment towards an address."""
         reactor.addReader(self)
@@ -217,6 +228,10 @@ class UdpLink:
 
     def doRead(self) -> Failure | None:
         """Receive what is there, within bounds, and hand it over as one batch; a failure ends the reading."""
+        gathering, clock = self._gathering, self._clock
+        wait = gathering.wait(clock())
+        if wait:
+            self._sleep(wait)
         batch: list[tuple[Run, Address]] = []
         lost = self._receive_into(batch)
         if batch:
@@ -224,41 +239,19 @@ class UdpLink:
                 self._receiver.runs_received(self, batch)
             except Exception:  # noqa: BLE001  a fault with one batch must not end the link
                 self._log.failure("The datagrams received on {local} could not be processed", local=self.local)
+        gathering.ended(clock(), sum([-(-len(run.data) // run.size) for run, _ in batch]))
         return lost
 
     def _receive_into(self, batch: list[tuple[Run, Address]]) -> Failure | None:
-        """Read datagrams one behind the other, so that neighbours of one sender and size are a run as they lie."""
-        ancillary, view = self._ancillary, self._view
-        receive = self._socket.recvmsg_into
-        lost = None
-        start = end = size = 0
-        sender: Address | None = None
-        is_open = False
-        for _ in range(READS_PER_WAKEUP):
-            try:
-                length, control, _flags, address = receive((view[end:],), ancillary)
-            except OSError as error:
-                if error.errno in ICMP_ERRORS:
-                    self.drops["icmp"] += 1
-                    continue
-                if error.errno not in RECEIVE_AGAIN:
-                    lost = Failure(error)
-                break
-            if not length:
-                self.drops["empty"] += 1
-                continue
-            segment = _segment_size(control, length) if control else length
-            if not (is_open and address == sender and (segment == size or length < size)):
-                if sender is not None:
-                    batch.append((Run(bytes(view[start:end]), size), sender))
-                start, size, sender = end, segment, address
-            is_open = segment == size and not length % size
-            end += length
-            if end >= BYTES_PER_WAKEUP:
-                break
-        if sender is not None:
-            batch.append((Run(bytes(view[start:end]), size), sender))
-        return lost
+        for _ in range(ERRORS_PER_WAKEUP):
+            runs, empty, code = self._reader.read()
+            batch += runs
+            if empty:
+                self.drops["empty"] += empty
+            if code not in ICMP_ERRORS:
+                return None if not code or code in RECEIVE_AGAIN else Failure(OSError(code, os.strerror(code)))
+            self.drops["icmp"] += 1
+        return None
 
     def send_control(self, datagram: Buffer, address: Address) -> None:
         """Send one control packet; the socket's queue is short, so it goes no other way than data."""
@@ -349,10 +342,3 @@ def _supports(sock: socket.socket, option: int, value: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _segment_size(control: list[tuple[int, int, bytes]], length: int) -> int:
-    for level, kind, data in control:
-        if level == SOL_UDP and kind == UDP_GRO and len(data) >= GRO_SIZE.size:
-            return int(GRO_SIZE.unpack_from(data)[0]) or length
-    return length

@@ -91,11 +91,21 @@ class ServerConnection:
         self._host = host
         self._clock = clock
         self._occ = ""
+        self._tls = ""
         self._common_name: str | None = None
         self._agreement: Agreement | None = None
         self._push_requested = False
         self._pushed_at: float | None = None
         self._peer: Peer | None = None
+
+    @property
+    def portrait(self) -> str:
+        """What it has shown of itself in the key exchange, for people."""
+        info = self.peer_info
+        return (
+            f"{self._tls}, certificate of {printable(self._common_name or 'nobody')}, "
+            f"{info.get('IV_VER', 'an unknown version')} on {info.get('IV_PLAT', 'an unknown platform')}"
+        )
 
     @property
     def peer(self) -> Peer:
@@ -164,14 +174,7 @@ class ServerConnection:
         self.peer_info = credentials.peer_info
         self.certificate_serial = None if event.certificate is None else event.certificate.serial_number
         self._occ = event.remote.options
-        self.log.info(
-            "{client}: {tls}, certificate of {cn}, {version} on {platform}",
-            client=self,
-            tls=event.description,
-            cn=printable(credentials.common_name or "nobody"),
-            version=credentials.peer_info.get("IV_VER", "an unknown version"),
-            platform=credentials.peer_info.get("IV_PLAT", "an unknown platform"),
-        )
+        self._tls = event.description
 
     def _accepted(self, identity: str) -> None:
         if self.stage is not Stage.AUTHENTICATING:
@@ -221,7 +224,7 @@ class ServerConnection:
         if self.stage is Stage.ENDED:
             return
         why = printable(why)
-        self.log.warn("{client}: refused: {why}", client=self, why=why)
+        self.log.warn("{client}: refused: {why} ({portrait})", client=self, why=why, portrait=self.portrait)
         self.stage = Stage.ENDED
         self.peer.send_message(encode_message(AuthFailed(why, temporary)))
         self.peer.linger(f"refused: {why}")

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Protocol
 from zope.interface import implementer
 
 from twistvpn.control.reliable import SEND_WINDOW
+from twistvpn.crypto.wrapping import packet_id_field
 from twistvpn.errors import WireError
 from twistvpn.interfaces import ILinkReceiver
 from twistvpn.runs import uniform_parts
-from twistvpn.wire.opcodes import OPCODE_SHIFT, Opcode
-from twistvpn.wire.packets import ControlPacket, decode_header
+from twistvpn.wire.opcodes import DATA_OPCODES, OPCODE_SHIFT, Opcode
+from twistvpn.wire.packets import HEADER_SIZE, ControlPacket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from twistvpn.control.cookie import CookieJar
-    from twistvpn.crypto.wrapping import ControlKey
+    from twistvpn.crypto.wrapping import ControlKey, Opened
     from twistvpn.interfaces import Address, Buffer, ILink, Run
     from twistvpn.peer import Peer
 
@@ -61,6 +62,8 @@ class Demux:
         self._by_address: dict[tuple[ILink, Address], Peer] = {}
         self._by_id: dict[int, Peer] = {}
         self._by_stream: dict[ILink, Peer] = {}
+        self._stirred: dict[Peer, None] = {}
+        """Who has taken control packets of the batch at hand, in that order."""
 
     # Peers come and go
 
@@ -85,6 +88,7 @@ class Demux:
             del self._by_stream[peer.link]
 
     def _enter(self, peer: Peer, session_id: bytes) -> None:
+        self._stirred[peer] = None
         self._sessions[peer.link, peer.address, session_id] = peer
         if peer.link.is_stream:
             self._by_stream[peer.link] = peer
@@ -99,6 +103,7 @@ class Demux:
         for run, address in batch:
             for part in uniform_parts(run):
                 self._dispatch(link, address, part)
+        self._answer()
         if link.is_stream and link not in self._by_stream:
             link.close()
 
@@ -110,13 +115,22 @@ class Demux:
 
     def _dispatch(self, link: ILink, address: Address, run: Run) -> None:
         opcode = run.data[0] >> OPCODE_SHIFT
-        if opcode == Opcode.P_DATA_V2:
-            self._data_v2(link, address, run)
-        elif opcode == Opcode.P_DATA_V1:
-            self._data_by_address(link, address, run)
-        else:
+        if opcode not in DATA_OPCODES:
             for datagram in run.datagrams():
                 self._control(link, address, datagram)
+            return
+        self._answer()
+        if opcode == Opcode.P_DATA_V2:
+            self._data_v2(link, address, run)
+        else:
+            self._data_by_address(link, address, run)
+
+    def _answer(self) -> None:
+        """Let the peers whose control packets came answer: each once, and before any data behind those packets."""
+        if self._stirred:
+            stirred, self._stirred = self._stirred, {}
+            for peer in stirred:
+                peer.answer()
 
     # Data
 
@@ -160,9 +174,9 @@ class Demux:
 
     def _control(self, link: ILink, address: Address, datagram: Buffer) -> None:
         try:
-            _, _, session_id = decode_header(datagram)
-            peer = self._sessions.get((link, address, session_id))
+            peer = self._sessions.get((link, address, bytes(datagram[1:HEADER_SIZE])))
             if peer is not None:
+                self._stirred[peer] = None
                 peer.control_received(datagram)
             elif link.is_stream:
                 self._stranger_on_stream(link, address, datagram)
@@ -172,7 +186,8 @@ class Demux:
             self.drops[error.reason] += 1
 
     def _stranger_on_stream(self, link: ILink, address: Address, datagram: Buffer) -> None:
-        packet = self._key.new_wrapping().unwrap(datagram)
+        opened = self._key.open(datagram)
+        packet = opened.packet
         if not _is_reset(packet) or packet.acks or link in self._by_stream:
             self.drops["unknown-session"] += 1
             return
@@ -180,11 +195,12 @@ class Demux:
         if peer is None:
             return
         self._enter(peer, packet.session_id)
-        peer.session.accept(packet, self._clock.seconds())
-        peer.pump()
+        peer.session.accept(packet.session_id, self._clock.seconds())
+        peer.opened_received(opened)
 
     def _stranger(self, link: ILink, address: Address, datagram: Buffer) -> None:
-        packet = self._key.new_wrapping().unwrap(datagram)
+        opened = self._key.open(datagram)
+        packet = opened.packet
         now = self._clock.seconds()
         if _is_reset(packet):
             answer = ControlPacket(
@@ -195,9 +211,9 @@ class Demux:
                 remote_session_id=packet.session_id,
                 message_id=0,
             )
-            link.send_control(self._key.new_wrapping(_STATELESS_PACKET_ID).wrap(answer, now), address)
+            link.send_control(self._key.seal(answer, packet_id_field(_STATELESS_PACKET_ID, now)), address)
         elif self._returns_cookie(packet, address, now):
-            self._resume(link, address, packet, datagram, now)
+            self._resume(link, address, opened, now)
         else:
             self.drops["unknown-session"] += 1
 
@@ -212,13 +228,14 @@ class Demux:
             and self._cookies.accepts(packet.remote_session_id, address, packet.session_id, now)
         )
 
-    def _resume(self, link: ILink, address: Address, packet: ControlPacket, datagram: Buffer, now: float) -> None:
+    def _resume(self, link: ILink, address: Address, opened: Opened, now: float) -> None:
+        packet = opened.packet
         peer = self._opener.open_peer(link, address, _STATELESS_PACKET_ID + 1, packet.remote_session_id)
         if peer is None:
             return
         self._enter(peer, packet.session_id)
         peer.session.resume(packet.session_id, now)
-        peer.control_received(datagram)
+        peer.opened_received(opened)
 
 
 def _is_reset(packet: ControlPacket) -> bool:

@@ -203,7 +203,7 @@ class VpnFactory(Factory):
         )
         connection.attach(peer)
         self.connections[peer] = connection
-        self.log.info("{client}: a new session begins", client=connection)
+        self.log.debug("{client}: a new session begins", client=connection)
         return peer
 
     def _offer(self, link: ILink) -> KeyMethod2:
@@ -259,7 +259,12 @@ class VpnFactory(Factory):
             TunnelTransport(connection, client, ClientAddress("server", Lease(*self.own_addresses)))
         )
         leased = ", ".join(str(address) for address in _addresses(lease))
-        self.log.info("{client}: connected, address {leased}", client=connection, leased=leased)
+        self.log.info(
+            "{client}: connected, address {leased}; {portrait}",
+            client=connection,
+            leased=leased,
+            portrait=connection.portrait,
+        )
 
     def ended(self, connection: ServerConnection, reason: str) -> None:
         """Take back what a client had."""

@@ -94,6 +94,13 @@ class FrameReader(Protocol):
         """
 
 
+class FrameWriter(Protocol):
+    """Many writes in one call."""
+
+    def __call__(self, fd: int, frames: Sequence[Frame], /) -> list[int]:
+        """Write each frame behind its virtio-net header; return an errno for each that the kernel did not take."""
+
+
 def _ioctl(fd: int, request: int, argument: bytes | int) -> bytes | int:
     return fcntl.ioctl(fd, request, argument)
 
@@ -109,10 +116,16 @@ class DeviceCalls:
     close: Callable[[int], None] = os.close
     read_frames: FrameReader | None = None
     """In place of `readv` where it is there."""
+    write_frames: FrameWriter | None = None
+    """In place of `writev` on a device with virtio-net headers where it is there."""
 
 
-_compiled = wanted("twistvpn.tun._reading")
-KERNEL = DeviceCalls(read_frames=None if _compiled is None else _compiled.read_frames)
+_compiled = wanted("twistvpn.tun._frames")
+KERNEL = (
+    DeviceCalls()
+    if _compiled is None
+    else DeviceCalls(read_frames=_compiled.read_frames, write_frames=_compiled.write_frames)
+)
 
 
 @implementer(ITun, IReadDescriptor)
@@ -211,8 +224,12 @@ class TunDevice:
         if self._fd < 0:
             self.drops["closed"] += len(frames)
             return
-        writev, fd = self._calls.writev, self._fd
         has_header = self._header_size > 0
+        if has_header and self._calls.write_frames is not None:
+            for code in self._calls.write_frames(self._fd, frames):
+                self.drops[_drop_reason(code)] += 1
+            return
+        writev, fd = self._calls.writev, self._fd
         for packet, vnet in frames:
             if not has_header and vnet != NO_OFFLOAD:
                 self.drops["offload"] += 1
@@ -220,7 +237,7 @@ class TunDevice:
             try:
                 writev(fd, (vnet, packet) if has_header else (packet,))
             except OSError as error:
-                self.drops[_drop_reason(error)] += 1
+                self.drops[_drop_reason(error.errno or 0)] += 1
 
     def close(self) -> None:
         """Stop reading and give the device back.  Calling it twice is harmless."""
@@ -337,6 +354,5 @@ def _set_offload(calls: DeviceCalls, fd: int, wanted: frozenset[Offload]) -> fro
     return frozenset()
 
 
-def _drop_reason(error: OSError) -> str:
-    code = error.errno or 0
+def _drop_reason(code: int) -> str:
     return WRITE_DROPS.get(code) or errno.errorcode.get(code, "other").lower()

@@ -5,6 +5,8 @@
 
 #include "inet.h"
 
+_Static_assert(sizeof(struct vnet) == VNET_HEADER, "struct virtio_net_hdr has no padding");
+
 /* The protocol behind the IPv6 extension headers (RFC 8200 section 4), if these end exactly at `transport`;
  * else -1. */
 static int last_next_header(const uint8_t *packet, size_t length, size_t transport)

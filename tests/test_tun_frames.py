@@ -19,7 +19,7 @@ from twistvpn.tun.device import DeviceCalls, TunDevice
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_compiled = find("twistvpn.tun._reading")
+_compiled = find("twistvpn.tun._frames")
 pytestmark = pytest.mark.skipif(_compiled is None, reason="the compiled reader was not built")
 
 

@@ -1,8 +1,9 @@
-/* The extension module twistvpn.tun._reading: all packets that a tun device has, in one call. */
+/* The extension module twistvpn.tun._frames: all packets that a tun device has, or takes, in one call. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include <errno.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "../../data/csrc/values.h"
@@ -10,6 +11,7 @@
 enum {
     LONGEST_READ = 65535,
     MOST_READS = 256,
+    WRITES_AT_ONCE = 64,
     NEEDS_CSUM = 1, /* VIRTIO_NET_HDR_F_NEEDS_CSUM of linux/virtio_net.h */
 };
 
@@ -93,8 +95,93 @@ static PyObject *read_frames(PyObject *module, PyObject *args)
     return result;
 }
 
+struct write {
+    Py_buffer vnet, packet;
+    int error; /* an errno, 0 where the kernel took the frame */
+};
+
+/* Take hold of a frame's bytes.  Returns 0 with an exception set where it is none. */
+static int hold(struct write *write, PyObject *frame)
+{
+    if (!PyTuple_Check(frame) || PyTuple_GET_SIZE(frame) != 2) {
+        PyErr_SetString(PyExc_TypeError, "a frame is a tuple of packet and virtio-net header");
+        return 0;
+    }
+    if (PyObject_GetBuffer(PyTuple_GET_ITEM(frame, 0), &write->packet, PyBUF_SIMPLE) < 0)
+        return 0;
+    if (PyObject_GetBuffer(PyTuple_GET_ITEM(frame, 1), &write->vnet, PyBUF_SIMPLE) == 0)
+        return 1;
+    PyBuffer_Release(&write->packet);
+    return 0;
+}
+
+/* Runs without the interpreter's lock. */
+static void write_all(struct write *writes, Py_ssize_t count, int fd)
+{
+    for (struct write *write = writes; write < writes + count; write++) {
+        struct iovec parts[] = {{write->vnet.buf, (size_t)write->vnet.len},
+                                {write->packet.buf, (size_t)write->packet.len}};
+        ssize_t written;
+        do
+            written = writev(fd, parts, 2);
+        while (written < 0 && errno == EINTR);
+        write->error = written < 0 ? errno : 0;
+    }
+}
+
+/* Returns 0 with an exception set. */
+static int let_go(struct write *writes, Py_ssize_t count, PyObject *errors)
+{
+    int is_good = 1;
+    for (struct write *write = writes; write < writes + count; write++) {
+        PyBuffer_Release(&write->vnet);
+        PyBuffer_Release(&write->packet);
+        PyObject *error = is_good && write->error ? PyLong_FromLong(write->error) : NULL;
+        if (is_good && write->error)
+            is_good = error && PyList_Append(errors, error) == 0;
+        Py_XDECREF(error);
+    }
+    return is_good;
+}
+
+/* Write up to WRITES_AT_ONCE frames from `start` on.  What stands before a frame that is none is written. */
+static int write_some(int fd, PyObject *frames, Py_ssize_t start, PyObject *errors)
+{
+    struct write writes[WRITES_AT_ONCE];
+    PyObject *type = NULL, *value = NULL, *trace = NULL;
+    Py_ssize_t count = 0;
+    for (; count < WRITES_AT_ONCE && start + count < PySequence_Fast_GET_SIZE(frames); count++)
+        if (!hold(&writes[count], PySequence_Fast_GET_ITEM(frames, start + count)))
+            break;
+    PyErr_Fetch(&type, &value, &trace);
+    Py_BEGIN_ALLOW_THREADS
+    write_all(writes, count, fd);
+    Py_END_ALLOW_THREADS
+    int is_good = let_go(writes, count, errors);
+    if (!type)
+        return is_good;
+    PyErr_Restore(type, value, trace);
+    return 0;
+}
+
+static PyObject *write_frames(PyObject *module, PyObject *args)
+{
+    int fd;
+    PyObject *given;
+    if (!PyArg_ParseTuple(args, "iO:write_frames", &fd, &given))
+        return NULL;
+    PyObject *frames = PySequence_Fast(given, "frames are a sequence");
+    PyObject *errors = frames ? PyList_New(0) : NULL;
+    for (Py_ssize_t start = 0; errors && start < PySequence_Fast_GET_SIZE(frames); start += WRITES_AT_ONCE)
+        if (!write_some(fd, frames, start, errors))
+            Py_CLEAR(errors);
+    Py_XDECREF(frames);
+    return errors;
+}
+
 static PyMethodDef functions[] = {
     {"read_frames", read_frames, METH_VARARGS, "Read the frames that are there, within bounds."},
+    {"write_frames", write_frames, METH_VARARGS, "Write frames, each behind its virtio-net header."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -142,8 +229,8 @@ static PyModuleDef_Slot slots[] = {
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "_reading",
-    .m_doc = "Reading a tun device in batches.",
+    .m_name = "_frames",
+    .m_doc = "Reading and writing a tun device in batches.",
     .m_size = sizeof(struct state),
     .m_methods = functions,
     .m_slots = slots,
@@ -152,7 +239,7 @@ static struct PyModuleDef definition = {
     .m_free = release,
 };
 
-PyMODINIT_FUNC PyInit__reading(void)
+PyMODINIT_FUNC PyInit__frames(void)
 {
     return PyModuleDef_Init(&definition);
 }

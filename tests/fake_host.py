@@ -28,6 +28,8 @@ class FakeHost:
             raise EnvironmentRefusal(f"the network {network} overlaps another")
 
     def add_address(self, ifname: str, interface: object, path_mtu: int | None = None) -> None:
+        if str(interface) in self.refuse:
+            raise EnvironmentRefusal(f"cannot give {ifname} the address {interface}")
         self.addresses.append(f"{interface} dev {ifname}")
 
     def set_mtu(self, ifname: str, mtu: int) -> None:

@@ -213,3 +213,14 @@ def test_a_route_that_cannot_be_set_is_logged_and_left_out() -> None:
         configure("route 10.1.0.0 255.255.0.0", "route 10.2.0.0 255.255.0.0", host=host)
     assert host.routes == ["10.2.0.0/16 dev tun0"]
     assert any("10.1.0.0/16" in str(event.get("error")) for event in logged)
+
+
+def test_a_host_with_ipv6_switched_off_goes_on_with_ipv4() -> None:
+    host = FakeHost()
+    host.refuse.add("fd00::2/64")
+    with capturedLogs() as logs:
+        configure("ifconfig-ipv6 fd00::2/64 fd00::1", host=host)
+    assert host.addresses == ["10.8.0.2/24 dev tun0"]
+    assert len(logs) == 1
+    with pytest.raises(EnvironmentRefusal, match="fd00::2"):
+        network(host).apply(parse_pushed(["ifconfig-ipv6 fd00::2/64 fd00::1"]), SERVER)

@@ -370,6 +370,29 @@ class StubbornSocketTests(SynchronousTestCase):
         assert self.link(sock, recorder).doRead() is None
         assert recorder.runs == [Run(b"aabbc", 2), Run(b"d", 1), Run(b"eee", 3)]
 
+    def test_datagrams_that_come_thick_and_fast_are_left_to_gather(self) -> None:
+        now, waits = [1000.0], list[float]()
+        sock = StubbornSocket()
+        link = UdpLink(
+            MemoryReactor(),
+            cast("socket.socket", sock),
+            RunRecorder(),
+            open_reader=DatagramReader,
+            clock=lambda: now[0],
+            sleep=waits.append,
+        )
+        for _ in range(100):
+            sock.receive = [b"x"] * 5
+            link.doRead()
+            now[0] += 0.0001
+        assert waits
+        waits.clear()
+        for _ in range(100):
+            sock.receive = [b"x"]
+            link.doRead()
+            now[0] += 0.001
+        assert len(waits) < 2
+
     def test_what_was_read_before_the_socket_failed_is_handed_on(self) -> None:
         sock, recorder = StubbornSocket(), RunRecorder()
         sock.receive = [b"one", errno.EBADF]

@@ -142,7 +142,11 @@ def test_a_netmask_that_is_none_is_refused() -> None:
         parse_pushed(["topology subnet", "ifconfig 10.8.0.2 10.8.0.1"])
 
 
-@pytest.mark.parametrize("option", ["comp-lzo no", "compress", "compress stub-v2"])
+def test_the_stub_that_changes_nothing_is_taken() -> None:
+    assert parse_pushed(["compress stub-v2"]) == parse_pushed([])
+
+
+@pytest.mark.parametrize("option", ["comp-lzo no", "compress", "compress stub", "compress lz4", "fragment 1300"])
 def test_framing_is_never_changed_behind_our_back(option: str) -> None:
     with pytest.raises(NegotiationError, match="framing"):
         parse_pushed([option])

@@ -15,7 +15,7 @@ from twisted.python.usage import UsageError
 from twistvpn.client.service import VpnClientService
 from twistvpn.errors import ConfigError, EnvironmentRefusal
 from twistvpn.server.service import VpnServerService
-from twistvpn.tap import Options, VpnProcessService, _Failure, makeService
+from twistvpn.tap import Options, VpnProcessService, _check_files, _Failure, makeService
 from twistvpn.testing import pair
 
 if TYPE_CHECKING:
@@ -173,3 +173,9 @@ def test_a_failure_later_stops_the_reactor_and_ends_with_status_1(monkeypatch: p
     fail("and again")
     assert reactor.stopped == 1
     assert registered
+
+
+def test_twistd_is_told_in_one_line_where_it_cannot_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda _folder, _mode: False)
+    with pytest.raises(SystemExit, match=f"cannot write x.pid in {tmp_path}: give it another --pidfile"):
+        _check_files(str(tmp_path), pidfile="x.pid", logfile="-")

@@ -26,6 +26,7 @@ from twistvpn.tun.device import (
     ALL_OFFLOADS,
     IFF_VNET_HDR,
     INTERFACE_REQUEST,
+    KERNEL,
     TCP_OFFLOADS,
     TUNSETIFF,
     TUNSETOFFLOAD,
@@ -361,6 +362,7 @@ class KernelTests(Contract, SynchronousTestCase):
     """The contract on the real kernel, in a network namespace of its own."""
 
     skip = None if can_open_tun() else "needs root and /dev/net/tun"
+    calls = KERNEL
 
     def setUp(self) -> None:
         self.reactor = MemoryReactor()
@@ -373,7 +375,7 @@ class KernelTests(Contract, SynchronousTestCase):
         Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1", "ascii")
 
     def open(self, name: str = "tun", offload: Collection[Offload] = ()) -> TunDevice:
-        device = open_tun(self.reactor, name, offload=offload)
+        device = open_tun(self.reactor, name, offload=offload, calls=self.calls)
         self.addCleanup(device.close)
         return device
 
@@ -442,3 +444,9 @@ class KernelTests(Contract, SynchronousTestCase):
         assert isinstance(device.doRead(), Failure)
         device.write_frames([Frame(udp_packet(PEER, HOST, b"late"))])
         assert sum(device.drops.values()) == 1
+
+
+class PureKernelTests(KernelTests):
+    """The same without what was built at installation."""
+
+    calls = DeviceCalls()

@@ -1,10 +1,11 @@
-"""The compiled reader of a tun device against the one in Python, on sockets that keep packets apart as a tun does."""
+"""The compiled reader and writer of a tun device against those in Python, on sockets that keep packets apart."""
 
 from __future__ import annotations
 
 import errno
 import socket
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,7 +49,7 @@ def batches_of(reads: list[bytes], calls: DeviceCalls, header_size: int) -> list
 
 def compiled_calls() -> DeviceCalls:
     assert _compiled is not None
-    return DeviceCalls(read_frames=_compiled.read_frames)
+    return DeviceCalls(read_frames=_compiled.read_frames, write_frames=_compiled.write_frames)
 
 
 HEADERS = [NO_OFFLOAD, struct.pack("=BBHHHH", 1, 1, 40, 1360, 20, 16), struct.pack("=BBHHHH", 2, 0, 0, 0, 0, 0)]
@@ -94,3 +95,47 @@ def test_memory_that_is_too_small_is_not_written_to() -> None:
 def test_what_is_wrong_with_the_device_is_told() -> None:
     assert _compiled is not None
     assert _compiled.read_frames(-1, bytearray(70000), 10, 5, 5) == ([], errno.EBADF)
+
+
+def written(frames: Sequence[Frame], calls: DeviceCalls) -> tuple[list[bytes], dict[str, int]]:
+    """What a device is given of these frames, and what it is not."""
+    ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, kernels:
+        ours.setblocking(False)
+        kernels.setblocking(False)
+        device = TunDevice(MemoryReactor(), ours.fileno(), "tun0", calls=calls)
+        device.write_frames(frames)
+        taken = []
+        with suppress(BlockingIOError):
+            while True:
+                taken.append(kernels.recv(70000))
+        return taken, dict(device.drops)
+
+
+@given(st.lists(st.tuples(st.sampled_from(HEADERS), st.sampled_from([0, 1, 1400])), max_size=150))
+def test_both_writers_write_the_same(frames: list[tuple[bytes, int]]) -> None:
+    given_frames = [Frame(bytes([at]) * size, header) for at, (header, size) in enumerate(frames)]
+    in_python = written(given_frames, DeviceCalls())
+    assert written(given_frames, compiled_calls()) == in_python
+
+
+def test_packets_may_lie_in_any_buffer() -> None:
+    frames = [Frame(bytearray(b"one")), Frame(memoryview(b"xtwo")[1:]), Frame(b"three")]
+    assert written(frames, compiled_calls()) == ([NO_OFFLOAD + b"one", NO_OFFLOAD + b"two", NO_OFFLOAD + b"three"], {})
+
+
+def test_what_is_not_taken_is_told() -> None:
+    assert _compiled is not None
+    assert _compiled.write_frames(-1, [Frame(b"x")] * 100) == [errno.EBADF] * 100
+
+
+@pytest.mark.parametrize("wrong", [None, (b"packet",), Frame("text"), Frame(b"x", None)])  # type: ignore[arg-type]
+def test_what_is_no_frame_is_refused_and_the_ones_before_are_written(wrong: object) -> None:
+    assert _compiled is not None
+    ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, kernels:
+        with pytest.raises(TypeError):
+            _compiled.write_frames(ours.fileno(), [Frame(b"good"), wrong, Frame(b"never")])
+        assert kernels.recv(100) == NO_OFFLOAD + b"good"
+        ours.close()
+        assert kernels.recv(100) == b""

@@ -6,10 +6,13 @@ import atexit
 import os
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.application.service import MultiService
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python import usage
 
@@ -21,7 +24,8 @@ from twistvpn.status_file import hand_over_status_file
 from twistvpn.verbosity import log_observer, set_verb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from types import FrameType
 
     from twistvpn.client.service import VpnClientService
     from twistvpn.config.settings import Settings
@@ -62,7 +66,8 @@ class _Failure:
         # twistd ends with status 0 whatever happened in the reactor; this is the last thing that runs.
         atexit.register(_exit_unsuccessfully)
         if self._reactor.running:
-            self._reactor.stop()
+            with suppress(ReactorNotRunning):
+                self._reactor.stop()
 
 
 def _exit_unsuccessfully() -> None:
@@ -96,6 +101,7 @@ class VpnProcessService(MultiService):
         self._identity = identity
         self._daemon = daemon
         self._logs_to_terminal = logs_to_terminal
+        self._stopping = False
         service.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def privilegedStartService(self) -> None:
@@ -122,6 +128,8 @@ class VpnProcessService(MultiService):
                 "in the place of twistd's --uid write user and group into the configuration, which keeps it"
             )
         self._take_signals()
+        # The reactor takes these two only when it runs.
+        self._reactor.callLater(0, self._stop_once)
 
     def _shed_privileges(self) -> None:
         identity, self._identity = self._identity, None
@@ -152,6 +160,18 @@ class VpnProcessService(MultiService):
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, partial(self._signalled, act))
 
+    def _stop_once(self) -> None:
+        """A second SIGINT or SIGTERM must not stop a reactor that is about to stop."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            stop = signal.getsignal(number)
+            if callable(stop):
+                signal.signal(number, partial(self._first_stop, stop))
+
+    def _first_stop(self, stop: Callable[[int, FrameType | None], Any], number: int, frame: FrameType | None) -> None:
+        if not self._stopping:
+            self._stopping = True
+            stop(number, frame)
+
     def _signalled(self, act: Callable[[], None], _number: int, _frame: object) -> None:
         self._reactor.callFromThread(act)
 
@@ -174,6 +194,16 @@ def _check_access(path: str, flags: int, refusing: str) -> None:
         raise EnvironmentRefusal(f"{refusing} {path}: {error.strerror}") from error
 
 
+def _check_files(rundir: str, **paths: str | None) -> None:
+    """See to it that twistd can write its files: it would answer with a traceback."""
+    for option, path in paths.items():
+        if not path or path == "-":
+            continue
+        folder = (Path(rundir).resolve() / path).parent
+        if not os.access(folder, os.W_OK):
+            raise SystemExit(f"twistvpn: twistd cannot write {path} in {folder}: give it another --{option}")
+
+
 def makeService(options: Options) -> VpnProcessService:
     """Make the service (`twisted.application.service.IServiceMaker`)."""
     from twisted.internet import reactor
@@ -185,7 +215,14 @@ def makeService(options: Options) -> VpnProcessService:
         service = make_service(reactor, settings, _Failure(reactor))
     except ConfigError as error:
         raise SystemExit(f"twistvpn: {error}") from error
-    twistd = options.parent or {"nodaemon": True, "logfile": None, "syslog": False}
+    twistd: Mapping[str, Any] = options.parent or {
+        "nodaemon": True,
+        "logfile": None,
+        "syslog": False,
+        "pidfile": None,
+        "rundir": ".",
+    }
     daemon = not twistd["nodaemon"]
+    _check_files(twistd["rundir"], pidfile=twistd["pidfile"], logfile=twistd["logfile"])
     logs_to_terminal = not daemon and twistd["logfile"] in {None, "-"} and not twistd["syslog"]
     return VpnProcessService(service, settings, reactor, identity, daemon=daemon, logs_to_terminal=logs_to_terminal)

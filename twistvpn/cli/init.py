@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from twistvpn.cli.common import now
-from twistvpn.cli.machine import choose_network, choose_network6, local_networks, overlapping, own_address
+from twistvpn.cli.machine import choose_network, choose_network6, has_ipv6, local_networks, overlapping, own_address
 from twistvpn.errors import ConfigError
 from twistvpn.pki.authority import CERTIFICATE_LIFETIME
 from twistvpn.pki.folder import StateFolder
@@ -66,7 +66,7 @@ def init(
         folder,
         host=host or _default_host(),
         network=choose_network(taken, random) if network is None else _parse_network4(network, taken),
-        network6=choose_network6(taken, random) if network6 is None else _parse_network6(network6, taken),
+        network6=_choose_network6(taken, random) if network6 is None else _parse_network6(network6, taken),
         now=now(),
         listen=[(proto, port) for proto in dict.fromkeys(protos)],
         lifetime=timedelta(days=days),
@@ -102,6 +102,11 @@ def _parse_network4(text: str, taken: list[Network]) -> IPv4Network:
     if not isinstance(network, IPv4Network):
         raise ConfigError(f"{text} is not an IPv4 network", option="--network")
     return network
+
+
+def _choose_network6(taken: list[Network], random: SystemRandom) -> IPv6Network | None:
+    """None where this machine could not take an address of it."""
+    return choose_network6(taken, random) if has_ipv6() else None
 
 
 def _parse_network6(text: str, taken: list[Network]) -> IPv6Network:

@@ -101,6 +101,14 @@ def choose_network(taken: Iterable[Network], random: Random) -> IPv4Network:
     raise EnvironmentRefusal("this machine has routes to every private IPv4 network; choose one with --network")
 
 
+def has_ipv6(switch: Path = Path("/proc/sys/net/ipv6/conf/all/disable_ipv6")) -> bool:
+    """Whether the interfaces of this machine take IPv6 addresses (`switch`: ip-sysctl, disable_ipv6)."""
+    try:
+        return switch.read_text().strip() == "0"
+    except OSError:
+        return False
+
+
 def choose_network6(taken: Iterable[Network], random: Random) -> IPv6Network:
     """Choose a random unique local /64 (RFC 4193) that overlaps nothing in `taken`."""
     taken = list(taken)

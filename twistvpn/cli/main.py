@@ -35,11 +35,18 @@ def main() -> None:
 @click.argument("config")
 def check(config: str) -> None:
     """Read the configuration CONFIG, in either syntax, and say whether it is in order."""
+    from cryptography.x509 import load_pem_x509_certificate
+
     from twistvpn.config.load import load
+    from twistvpn.control.verify import validity_problem
 
     settings = load(config)
     for note in settings.notes:
         click.echo(note)
+    if settings.tls.cert is not None:
+        problem = validity_problem(load_pem_x509_certificate(settings.tls.cert.data), now().timestamp())
+        if problem is not None:
+            click.echo(f"warning: {problem}")
     click.echo(f"{config}: OK")
 
 

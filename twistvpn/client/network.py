@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -87,7 +96,16 @@ class ClientNetwork:
             self._host.add_address(self._ifname, own, self._path_mtu)
         if pushed.ipv6 is not None:
             self._host.check_overlap(pushed.ipv6.network, self._ifname)
-            self._host.add_address(self._ifname, pushed.ipv6, self._path_mtu)
+            self._add_address6(pushed.ipv6, is_only=pushed.ipv4 is None)
+
+    def _add_address6(self, address: IPv6Interface, *, is_only: bool) -> None:
+        """A host may have IPv6 switched off: then the tunnel is for IPv4, if it has that."""
+        try:
+            self._host.add_address(self._ifname, address, self._path_mtu)
+        except EnvironmentRefusal as error:
+            if is_only:
+                raise
+            self.log.warn("{error}; going on with IPv4 alone", error=error)
 
     def _add_peer_routes(self, pushed: PushedOptions) -> None:
         """In point-to-point topologies the other end is a neighbour of its own."""

@@ -20,7 +20,7 @@ def _compress(directive: Directive) -> str:
     if algorithm == "stub-v2":
         return "IP packets look the same with it and without it"
     if algorithm == "migrate":
-        return "nothing is ever compressed; clients that still have comp-lzo must lose it"
+        return "nothing is ever compressed; clients that still have comp-lzo are told to frame packets as without it"
     raise directive.error(f"compress {algorithm} changes every packet; remove it on both sides")
 
 

@@ -87,7 +87,7 @@ def parse_pushed(options: Sequence[str]) -> PushedOptions:
         except (ValueError, IndexError, MalformedPacket) as error:
             if option.startswith("auth-token"):
                 raise NegotiationError("the server pushed 'auth-token', which does not parse") from None
-            raise NegotiationError(f"the server pushed {option!r}, which does not parse: {error}") from error
+            raise NegotiationError(f"the server pushed {option!r}, which cannot be used: {error}") from error
     return _with_prefix(pushed)
 
 
@@ -194,7 +194,12 @@ def _dns(keyword: str) -> Callable[[PushedOptions, Sequence[str]], PushedOptions
 
 
 def _refuse(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
-    raise ValueError("it changes the framing of every data packet, and this end has not been configured for that")
+    raise ValueError("it changes the framing of every data packet; take it out of the server's configuration")
+
+
+def _compress(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+    """The stub-v2 framing escapes only packets that begin with 0x50, and no IP packet or ping does."""
+    return pushed if list(words) == ["stub-v2"] else _refuse(pushed, words)
 
 
 _READERS: dict[str, Callable[[PushedOptions, Sequence[str]], PushedOptions]] = {
@@ -216,7 +221,7 @@ _READERS: dict[str, Callable[[PushedOptions, Sequence[str]], PushedOptions]] = {
     "explicit-exit-notify": lambda pushed, words: replace(pushed, explicit_exit_notify=int([*words, "1"][0])),
     "dhcp-option": _dns("dhcp-option"),
     "dns": _dns("dns"),
-    "compress": _refuse,
+    "compress": _compress,
     "comp-lzo": _refuse,
     "fragment": _refuse,
     "auth-token": lambda pushed, words: replace(pushed, auth_token=words[0]),

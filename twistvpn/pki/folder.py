@@ -65,7 +65,7 @@ class StateFolder:
         *,
         host: str,
         network: IPv4Network,
-        network6: IPv6Network,
+        network6: IPv6Network | None,
         now: datetime,
         listen: Sequence[tuple[str, int]] = DEFAULT_LISTEN,
         lifetime: timedelta = CERTIFICATE_LIFETIME,

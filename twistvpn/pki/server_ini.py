@@ -26,7 +26,7 @@ listen =
 # The networks inside the tunnel.  The server takes the first address of each, every client one of the rest.
 # They must not overlap a network that the server or its clients are in.
 network = {network}
-network6 = {network6}
+{network6}
 
 # Ping after 10 seconds without traffic; a peer that was silent for 60 seconds is gone.
 keepalive = 10 60
@@ -79,13 +79,16 @@ def server_ini(
     *,
     listen: Sequence[tuple[str, int]],
     network: IPv4Network,
-    network6: IPv6Network,
+    network6: IPv6Network | None,
     ciphers: Sequence[str] = DEFAULT_CIPHERS,
 ) -> str:
-    """Write a commented configuration; `listen` holds ('udp' or 'tcp', port), the most wanted first."""
+    """Write a commented configuration; without `network6` the tunnel has no IPv6.
+
+    `listen` holds ('udp' or 'tcp', port), the most wanted first.
+    """
     return _TEMPLATE.format(
         listen="\n".join(f"    {proto}:{port}" for proto, port in listen),
         network=network,
-        network6=network6,
+        network6=f"network6 = {network6}" if network6 else "# network6 = fd00:1:2:3::/64",
         ciphers=":".join(ciphers),
     )

@@ -64,6 +64,9 @@ def agree(data: DataSettings, info: Mapping[str, str], occ: str, peer_id: int) -
     if IvProto.DATA_V2 in can:
         pushed.append(f"peer-id {peer_id}")
     pushed.append(f"cipher {cipher}")
+    if "comp-lzo" in parse_occ(occ) and info.get("IV_COMP_STUBv2") == "1":
+        # As stock's `compress migrate`: with this framing IP packets look the same as with none.
+        pushed.append("compress stub-v2")
     derivation = KeyDerivation.EXPORTER if IvProto.TLS_KEY_EXPORT in can else KeyDerivation.PRF
     if IvProto.CC_EXIT in can:
         flags = ["cc-exit", *(["tls-ekm"] if derivation is KeyDerivation.EXPORTER else [])]

@@ -62,7 +62,7 @@ UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, er
 
 MENDS = {
     errno.EPERM: "run as root or give the process CAP_NET_ADMIN",
-    errno.EACCES: "is IPv6 disabled on this host or interface (sysctl net.ipv6.conf.*.disable_ipv6)?",
+    errno.EACCES: "is IPv6 disabled on this host (sysctl net.ipv6.conf.*.disable_ipv6)? Then leave network6 out",
     errno.EOPNOTSUPP: "does the kernel have this address family?",
     errno.ENODEV: "there is no such interface",
     errno.ENETUNREACH: "the gateway cannot be reached directly from any interface",

@@ -18,9 +18,10 @@ VALUES = {"compiled", "errors", "interfaces", "version"}
 CORE = {*VALUES, "config.settings", "crypto", "wire"}
 BELOW_PEER = {*CORE, "control", "data", "deadlines"}
 EDGES = {"link", "runs", "tun"}
-HOUSEKEEPING = {"status_file", "verbosity"}
+HOUSEKEEPING = {"allocator", "status_file", "verbosity"}
 
 MAY_IMPORT: dict[str, set[str]] = {
+    "allocator": set(),
     "compiled": set(),
     "errors": set(),
     "version": set(),

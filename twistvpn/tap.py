@@ -16,6 +16,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python import usage
 
+from twistvpn.allocator import keep_freed_memory
 from twistvpn.config.load import load
 from twistvpn.errors import ConfigError, EnvironmentRefusal
 from twistvpn.privileges import CAP_NET_ADMIN, become, find_identity, has_capability
@@ -208,6 +209,7 @@ def makeService(options: Options) -> VpnProcessService:
     """Make the service (`twisted.application.service.IServiceMaker`)."""
     from twisted.internet import reactor
 
+    keep_freed_memory()
     settings = options.settings
     set_verb(settings.verb)
     try:

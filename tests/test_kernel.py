@@ -71,13 +71,36 @@ def ip_packets(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[Buffer]:
-    """Segments of one flow behind each other, a few other packets between them."""
-    which, size, count = draw(ends), draw(st.integers(1, 50)), draw(st.integers(1, 12))
-    packets: list[Buffer] = [
-        tcp(*which, bytes(size), sequence=0xFFFFFF80 + size * index, identification=index) for index in range(count)
-    ]
+    """Segments of one flow behind each other, a few other packets between them, a few bytes spoilt."""
+    which, size, count = draw(ends), draw(st.sampled_from([1, 2, 7, 40, 300])), draw(st.integers(1, 12))
+    make, fragment = draw(st.sampled_from([tcp, udp])), draw(st.sampled_from([0, DF]))
+    packets: list[Buffer] = []
+    for index in range(count):
+        text = bytes((index,)) * size
+        if make is udp:
+            packets.append(udp(*which, text, identification=index, fragment=fragment))
+            continue
+        flags = draw(st.sampled_from([ACK, ACK, ACK, ACK | PSH, ACK | CWR]))
+        sequence, options = 0xFFFFFF80 + size * index, b"\1\1\1\0"
+        packets.append(
+            tcp(
+                *which,
+                text,
+                sequence=sequence,
+                flags=flags,
+                options=options,
+                identification=index,
+                fragment=fragment,
+            )
+        )
     for _ in range(draw(st.integers(0, 2))):
         packets.insert(draw(st.integers(0, len(packets))), draw(ip_packets()))
+    for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
+        at = draw(st.integers(0, len(packets) - 1))
+        spoilt = bytearray(packets[at])
+        if spoilt:
+            spoilt[draw(st.integers(0, 89)) % len(spoilt)] ^= draw(st.integers(0, 255))
+        packets[at] = bytes(spoilt)
     return packets
 
 

@@ -8,7 +8,6 @@ IPv4 packets that carry DF may differ: it means nothing, RFC 6864).
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from twistvpn.data.inet import (
@@ -26,6 +25,7 @@ from twistvpn.data.inet import (
     TCP_URG,
     UDP_HEADER_SIZE,
     checksum,
+    folded,
     pseudo_sum,
     word_sum,
 )
@@ -57,8 +57,6 @@ _MAX_FRAME = 65535
 _MAX_UDP_SEGMENTS = 64
 _DONT_FRAGMENT = 0x4000
 _ANY_FRAGMENT = 0xBFFF
-_changing_words = struct.Struct(">H4xH")
-"""Identification and checksum of an IPv4 header, from its fourth byte on."""
 _CLOSING = TCP_FIN | TCP_PSH
 _NEVER_MERGED = TCP_SYN | TCP_RST | TCP_URG
 
@@ -194,13 +192,13 @@ class _Group:
     """Packets that leave in one frame."""
 
     __slots__ = (
-        "_alike",
         "_head",
         "_identification",
         "_is_open",
         "_is_verified",
         "_length",
         "_packets",
+        "_pattern",
         "_sequence",
         "_size",
     )
@@ -211,7 +209,7 @@ class _Group:
         self._length = len(packet)
         self._is_open = segment is not None and segment.can_lead
         self._is_verified = False
-        self._alike: tuple[tuple[slice, bytes], ...] = ()
+        self._pattern: _Pattern | None = None
         if segment is not None:
             self._size = self._length - segment.payload
             self._sequence = segment.sequence + self._size
@@ -232,7 +230,7 @@ class _Group:
                 self._is_open = False
                 return False
             self._is_verified = True
-            self._alike = _alike(bytes(self._packets[0]), head)
+            self._pattern = _Pattern(bytes(self._packets[0]), head)
         if not _is_intact(packet, segment):
             return False
         self._append(packet, size)
@@ -253,37 +251,16 @@ class _Group:
 
         It is what `add` would do with nearly all packets of a bulk transfer, without taking them to pieces.
         """
-        head = self._head
-        if not (self._alike and self._is_open and head is not None and len(packet) == len(self._packets[0])):
+        pattern, size = self._pattern, self._size if self._is_open else 0
+        if pattern is None or not size or len(packet) != pattern.length or self._length + size > _MAX_FRAME:
             return False
-        for part, expected in self._alike:
-            if packet[part] != expected:
-                return False
-        transport, protocol = head.transport, head.flow[0]
-        if protocol == PROTOCOL_TCP:
-            sequence = (self._sequence & 0xFFFFFFFF).to_bytes(4, "big")
-            is_next = packet[transport + 4 : transport + 8] == sequence
-            is_next = is_next and packet[transport + 13] == head.flags & ~TCP_CWR
-        else:
-            is_next = bool(packet[transport + 6] or packet[transport + 7])
-        is_next = is_next and (transport != IPV4_HEADER_SIZE or self._has_right_ipv4_fields(packet))
-        if (
-            not is_next
-            or self._length + self._size > _MAX_FRAME
-            or not _is_intact_behind_ip(packet, transport, protocol)
-        ):
-            return False
-        self._append(packet, self._size)
-        return True
-
-    def _has_right_ipv4_fields(self, packet: Buffer) -> bool:
-        # The header differs from the first one's, which is intact, in nothing but these two words.
-        identification, header_checksum = _changing_words.unpack_from(packet, 4)
         expected = self._identification
-        if expected is not None and identification != (expected + len(self._packets)) & 0xFFFF:
+        if expected is not None:
+            expected = (expected + len(self._packets)) & 0xFFFF
+        if not pattern.fits(int.from_bytes(packet, "big"), self._sequence & 0xFFFFFFFF, expected):
             return False
-        first = sum(_changing_words.unpack_from(self._packets[0], 4))
-        return bool((identification + header_checksum - first) % 0xFFFF == 0)
+        self._append(packet, size)
+        return True
 
     def _is_contiguous(self, segment: _Segment) -> bool:
         if segment.flow[0] == PROTOCOL_TCP and segment.sequence != self._sequence & 0xFFFFFFFF:
@@ -319,17 +296,63 @@ class _Group:
         return Frame(b"".join((header, *(packet[head.payload :] for packet in packets))), vnet.encode())
 
 
-def _alike(packet: bytes, segment: _Segment) -> tuple[tuple[slice, bytes], ...]:
-    """Return the parts of a packet that are the same in all segments of its size."""
-    transport = segment.transport
-    is_ipv4 = transport == IPV4_HEADER_SIZE
-    parts = [slice(4), slice(6, 10), slice(12, transport + 4)] if is_ipv4 else [slice(transport + 4)]
-    if segment.flow[0] == PROTOCOL_TCP:
-        after = transport + TCP_HEADER_SIZE
-        parts += [slice(transport + 8, transport + 13), slice(after - 6, after - 4), slice(after - 2, segment.payload)]
-    else:
-        parts.append(slice(transport + 4, transport + 6))
-    return tuple((part, packet[part]) for part in parts)
+class _Pattern:
+    """What the full-size segments of a group are like.  Whole headers are compared at once, as big integers."""
+
+    __slots__ = (
+        "_alike",
+        "_constant",
+        "_ip_words",
+        "_is_ipv4",
+        "_is_tcp",
+        "_mask",
+        "_payload_bits",
+        "_transport",
+        "length",
+    )
+
+    def __init__(self, packet: bytes, segment: _Segment) -> None:
+        """Take `packet`, which is intact, as the model."""
+        self.length = len(packet)
+        transport, payload, protocol = segment.transport, segment.payload, segment.flow[0]
+        self._is_ipv4, self._is_tcp = transport == IPV4_HEADER_SIZE, protocol == PROTOCOL_TCP
+        self._payload_bits = 8 * (len(packet) - payload)
+        # Where fields are, in bits from the end of the transport header.
+        self._transport = 8 * (payload - transport)
+        header, mask = bytearray(packet[:payload]), bytearray(b"\xff" * payload)
+        if self._is_ipv4:
+            mask[4:6] = mask[10:12] = bytes(2)
+        if self._is_tcp:
+            header[transport + 13] &= ~TCP_CWR
+            mask[transport + 4 : transport + 8] = bytes(4)
+            mask[transport + TCP_CHECKSUM_AT : transport + TCP_CHECKSUM_AT + 2] = bytes(2)
+        else:
+            mask[transport + UDP_CHECKSUM_AT : transport + UDP_CHECKSUM_AT + 2] = bytes(2)
+        self._mask = int.from_bytes(mask, "big")
+        self._alike = int.from_bytes(header, "big") & self._mask
+        self._ip_words = int.from_bytes(header[4:6], "big") + int.from_bytes(header[10:12], "big")
+        # The sum over a whole packet becomes that over pseudo-header and what is behind it: an intact IPv4 header
+        # is nothing, so its addresses are missing, and of an IPv6 header the first 8 bytes are too much.
+        correction = word_sum(packet[12:20]) if self._is_ipv4 else -word_sum(packet[:8])
+        self._constant = correction + protocol + len(packet) - transport
+
+    def fits(self, packet: int, sequence: int, identification: int | None) -> bool:
+        """Whether `packet`, of the same length, is the segment with that sequence number, and is intact."""
+        header = packet >> self._payload_bits
+        if header & self._mask != self._alike:
+            return False
+        if self._is_tcp:
+            if (header >> self._transport - 64) & 0xFFFFFFFF != sequence:
+                return False
+        elif not header & 0xFFFF:
+            return False
+        if self._is_ipv4:
+            found = (header >> self._transport + 112) & 0xFFFF
+            # The header differs from the model's, which is intact, in nothing but these two words.
+            difference = found + ((header >> self._transport + 64) & 0xFFFF) - self._ip_words
+            if difference % 0xFFFF or (identification is not None and found != identification):
+                return False
+        return (folded(packet, self.length) + self._constant) % 0xFFFF == 0
 
 
 def _is_intact(packet: Buffer, segment: _Segment) -> bool:
@@ -338,10 +361,6 @@ def _is_intact(packet: Buffer, segment: _Segment) -> bool:
     is_ipv4 = transport == IPV4_HEADER_SIZE
     if is_ipv4 and word_sum(packet[:transport]):
         return False
-    return _is_intact_behind_ip(packet, transport, segment.flow[0])
-
-
-def _is_intact_behind_ip(packet: Buffer, transport: int, protocol: int) -> bool:
     # Addresses, transport header and payload lie one behind the other.
-    addresses = 12 if transport == IPV4_HEADER_SIZE else 8
-    return (word_sum(packet[addresses:]) + protocol + len(packet) - transport) % 0xFFFF == 0
+    total = word_sum(packet[12 if is_ipv4 else 8 :]) + segment.flow[0] + len(packet) - transport
+    return total % 0xFFFF == 0

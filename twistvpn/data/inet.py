@@ -39,13 +39,16 @@ def word_sum(data: Buffer) -> int:
 
     An odd byte at the end counts as the high half of a word (RFC 1071).
     """
-    total = int.from_bytes(data, "big")
-    length = len(data)
+    return folded(int.from_bytes(data, "big"), len(data))
+
+
+def folded(data: int, length: int) -> int:
+    """Return what `word_sum` does for `length` bytes that have been read as one big-endian integer."""
     if length > 200:
         for bits, mask in _SMALL_FOLDS if length <= 1536 else _FOLDS:
-            total = (total >> bits) + (total & mask)
-    total %= 0xFFFF
-    return (total << 8) % 0xFFFF if length & 1 else total
+            data = (data >> bits) + (data & mask)
+    data %= 0xFFFF
+    return (data << 8) % 0xFFFF if length & 1 else data
 
 
 def checksum(total: int) -> int:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 STOCK = "stock"
 OURS = os.environ.get("INTEROP_OURS", "ours")
 """INTEROP_OURS=stock puts Debian's openvpn in our place in every case: a test of the tests."""
+STOCK_BINARY = os.environ.get("INTEROP_STOCK") or shutil.which("openvpn") or "/usr/sbin/openvpn"
+"""INTEROP_STOCK names another release's openvpn to be the stock peer."""
 
 PORT = 1194
 NETWORK = "server 10.8.0.0 255.255.255.0"
@@ -45,7 +47,7 @@ class Peer:
     def command(self) -> list[str]:
         """The command line that runs the peer in the foreground."""
         if self.kind == STOCK:
-            return [shutil.which("openvpn") or "/usr/sbin/openvpn", "--config", str(self.config)]
+            return [STOCK_BINARY, "--config", str(self.config)]
         return [str(TWISTD), "--nodaemon", "--pidfile=", "vpn", "--config", str(self.config)]
 
     def addresses(self) -> list[str]:

@@ -20,13 +20,12 @@ from tests.inner_packets import ACK, CWR, DF, FIN, PSH, SYN, tcp, udp
 from twistvpn.compiled import VARIABLE, find, wanted
 from twistvpn.data import kernel, pure
 from twistvpn.data.offload import VnetHeader
+from twistvpn.data.opened import Opened
 from twistvpn.errors import MalformedPacket, PacketIdExhausted
 from twistvpn.interfaces import NO_OFFLOAD, Buffer, Frame, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from twistvpn.data.opened import Opened
 
 FUZZER = Path(__file__).with_name("fuzz_kernel.py")
 FUZZ_SECONDS = 5
@@ -248,12 +247,26 @@ def test_what_is_opened_is_the_same(
         data = bytearray(run.data)
         data[at % len(data)] ^= spoils
         now += wait
-        assert ours.open(data, run.size, 4, now, 1000) == theirs.open(bytes(data), run.size, 4, now, 1000)
+        if which & 1:
+            opened = ours.open(data, run.size, 4, now, 1000)
+            assert opened == theirs.open(bytes(data), run.size, 4, now, 1000)
+        else:
+            opened = ours.open_unsorted(data, run.size, 4, now)
+            assert opened == theirs.open_unsorted(bytes(data), run.size, 4, now)
+            assert opened.messages == []
         assert (ours.blocks, ours.failures, ours.highest_packet_id) == (
             theirs.blocks,
             theirs.failures,
             theirs.highest_packet_id,
         )
+
+
+@pytest.mark.parametrize("opener", openers("AES-256-GCM"))
+def test_plaintexts_that_are_no_packets_keep_their_place_where_they_are_not_sorted(opener: kernel.AnyOpener) -> None:
+    texts: list[Buffer] = [b"\xfaE", b"E\0", b"\x2a\x18", b"`\0"]
+    ((run,), _) = compiled.Sealer("AES-256-GCM", KEY, IV, V2).seal([Frame(text) for text in texts])
+    assert opener.open_unsorted(run.data, run.size, 4, 0.0) == Opened(texts, [], 0, 0, 8)
+    assert opener.open(run.data, run.size, 4, 0.0) == Opened([], [], 0, 4, 0)
 
 
 @given(st.integers(1, 130), st.lists(st.integers(0, 300) | st.integers(0, 2**32 - 2), max_size=60))
@@ -354,6 +367,7 @@ def test_nothing_is_left_behind() -> None:
         runs, _ = sealer.seal([good, bad, Frame(b"\0message")], 1000)
         for run in (*runs, *runs, Run(b"\1" + bytes(runs[0].data)[1:], runs[0].size)):
             packets = opener.open(run.data, run.size, 4, 0.0, 1000).packets
+            opener.open_unsorted(run.data, run.size, 4, 0.0)
             compiled.clamp_mss(packets, 10)
             compiled.coalesce(packets)
             compiled.by_source(packets)
@@ -362,6 +376,7 @@ def test_nothing_is_left_behind() -> None:
             lambda: compiled.segment(bad),
             lambda: sealer.seal([good, None]),  # type: ignore[list-item]
             lambda: opener.open(b"", 5, 4, 0.0),
+            lambda: opener.open_unsorted(b"", 5, 4, 0.0),
             lambda: compiled.coalesce([b"", None]),  # type: ignore[list-item]
         ):
             with pytest.raises((MalformedPacket, TypeError, ValueError)):

@@ -144,6 +144,24 @@ class Opener:
         lowered to `largest_mss` unless that is 0.  Raises `ValueError` where a datagram, the last too, is not longer
         than its header and tag.
         """
+        texts, forged, replayed = self._admitted(data, size, prefix_size, now)
+        # IP packets begin with the nibble 4 or 6; pings and OCC messages do not.
+        packets = [text for text in texts if text[0] & 0xD0 == 0x40]
+        messages = [] if len(packets) == len(texts) else [text for text in texts if text[0] & 0xD0 != 0x40]
+        if largest_mss:
+            clamp_mss(packets, largest_mss)
+        return Opened(packets, messages, forged, replayed, sum(map(len, texts)))
+
+    def open_unsorted(self, data: Buffer, size: int, prefix_size: int, now: float, /) -> Opened:
+        """Open the datagrams of one run as `open` does, and leave all plaintexts as they are, among the packets.
+
+        For plaintexts that are not IP packets: a framing around them, or Ethernet frames.
+        """
+        texts, forged, replayed = self._admitted(data, size, prefix_size, now)
+        return Opened(texts, [], forged, replayed, sum(map(len, texts)))
+
+    def _admitted(self, data: Buffer, size: int, prefix_size: int, now: float) -> tuple[list[Buffer], int, int]:
+        """Return the plaintexts that are authentic and new, and how many datagrams were forged and replayed."""
         text_from = prefix_size + PACKET_ID_SIZE + TAG_SIZE
         if not data or size <= text_from or 0 < len(data) % size <= text_from:
             raise ValueError("a run that does not consist of data packets")
@@ -155,12 +173,7 @@ class Opener:
         if not all(verdicts):
             replayed = verdicts.count(False)
             texts = list(compress(texts, verdicts))
-        # IP packets begin with the nibble 4 or 6; pings and OCC messages do not.
-        packets = [text for text in texts if text[0] & 0xD0 == 0x40]
-        messages = [] if len(packets) == len(texts) else [text for text in texts if text[0] & 0xD0 != 0x40]
-        if largest_mss:
-            clamp_mss(packets, largest_mss)
-        return Opened(packets, messages, forged, replayed, sum(map(len, texts)))
+        return texts, forged, replayed
 
     def _decrypted(self, wire: bytes, size: int, prefix_size: int) -> tuple[list[int], list[Buffer]]:
         """Return packet ids and plaintexts, in order, of the authentic datagrams."""

@@ -50,6 +50,9 @@ class AnyOpener(Protocol):
     def open(self, data: Buffer, size: int, prefix_size: int, now: float, largest_mss: int = 0, /) -> Opened:
         """Return the plaintexts of one run."""
 
+    def open_unsorted(self, data: Buffer, size: int, prefix_size: int, now: float, /) -> Opened:
+        """Return them as they are, all among the packets."""
+
 
 class Kernel(Protocol):
     """What either module has."""

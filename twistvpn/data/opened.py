@@ -11,7 +11,7 @@ class Opened(NamedTuple):
     """The plaintexts of one run; every datagram is in exactly one of the first four."""
 
     packets: list[Buffer]
-    """IP packets, in order: what begins with the nibble 4 or 6."""
+    """IP packets, in order: what begins with the nibble 4 or 6.  Of `open_unsorted`: everything authentic, in order."""
     messages: list[Buffer]
     """Everything else that is authentic, pings and OCC messages among it, in order."""
     forged: int

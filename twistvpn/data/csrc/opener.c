@@ -28,6 +28,7 @@ struct batch {
     size_t size, prefix, count;
     double now;
     unsigned largest_mss;
+    uint8_t mask, nibble; /* a text whose first byte, masked, is not the nibble is a message */
     struct opened *opened;
     size_t tally[VERDICTS], octets;
     unsigned long long blocks;
@@ -56,8 +57,7 @@ static enum verdict open_one(Opener *self, struct batch *batch, size_t index)
     if (!replay_admits(&self->replay, packet_id))
         return REPLAYED;
     batch->octets += length;
-    /* IP packets begin with the nibble 4 or 6; pings and OCC messages do not. */
-    if ((text[0] & 0xD0) != 0x40)
+    if ((text[0] & batch->mask) != batch->nibble)
         return MESSAGE;
     if (batch->largest_mss)
         clamp_mss(text, length, batch->largest_mss);
@@ -141,20 +141,38 @@ static void batch_close(struct batch *batch)
     PyBuffer_Release(&batch->view);
 }
 
+static PyObject *open_checked(Opener *self, struct batch *batch, Py_ssize_t size, Py_ssize_t prefix)
+{
+    if (!check_sizes(batch, size, prefix))
+        return NULL;
+    if (self->is_busy) {
+        PyErr_SetString(PyExc_RuntimeError, "another thread is opening under this key");
+        return NULL;
+    }
+    return open_batch(self, PyType_GetModuleState(Py_TYPE(self)), batch);
+}
+
 static PyObject *opener_open(Opener *self, PyObject *args)
 {
-    const struct state *state = PyType_GetModuleState(Py_TYPE(self));
-    struct batch batch = {0};
+    /* IP packets begin with the nibble 4 or 6; pings and OCC messages do not. */
+    struct batch batch = {.mask = 0xD0, .nibble = 0x40};
     Py_ssize_t size, prefix;
     PyObject *mss = NULL, *opened = NULL;
     if (!PyArg_ParseTuple(args, "y*nnd|O:open", &batch.view, &size, &prefix, &batch.now, &mss))
         return NULL;
-    if ((!mss || parse_mss(mss, &batch.largest_mss)) && check_sizes(&batch, size, prefix)) {
-        if (self->is_busy)
-            PyErr_SetString(PyExc_RuntimeError, "another thread is opening under this key");
-        else
-            opened = open_batch(self, state, &batch);
-    }
+    if (!mss || parse_mss(mss, &batch.largest_mss))
+        opened = open_checked(self, &batch, size, prefix);
+    batch_close(&batch);
+    return opened;
+}
+
+static PyObject *opener_open_unsorted(Opener *self, PyObject *args)
+{
+    struct batch batch = {.mask = 0, .nibble = 0};
+    Py_ssize_t size, prefix;
+    if (!PyArg_ParseTuple(args, "y*nnd:open_unsorted", &batch.view, &size, &prefix, &batch.now))
+        return NULL;
+    PyObject *opened = open_checked(self, &batch, size, prefix);
     batch_close(&batch);
     return opened;
 }
@@ -200,6 +218,7 @@ static void opener_dealloc(Opener *self)
 
 static PyMethodDef methods[] = {
     {"open", (PyCFunction)opener_open, METH_VARARGS, "Open the datagrams of one run."},
+    {"open_unsorted", (PyCFunction)opener_open_unsorted, METH_VARARGS, "The same, and leave the plaintexts as they are."},
     {NULL, NULL, 0, NULL},
 };
 

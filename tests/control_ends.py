@@ -12,7 +12,7 @@ from twistvpn.config.settings import ControlSettings
 from twistvpn.control.session import ControlSession, Event
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts
-from twistvpn.crypto.statickey import StaticKey
+from twistvpn.crypto.statickey import KeyDirection, StaticKey
 from twistvpn.crypto.wrapping import ControlKey
 from twistvpn.deadlines import DeadlineQueue
 from twistvpn.errors import WireError
@@ -125,6 +125,15 @@ class ControlEnd:
         self._deadlines.stop()
 
 
+def control_key(wrapping: str, static: StaticKey, role: Role) -> ControlKey:
+    """One end's key for 'none', 'tls-auth' or 'tls-crypt'."""
+    if wrapping == "none":
+        return ControlKey.plain()
+    if wrapping == "tls-crypt":
+        return ControlKey.tls_crypt(static, role)
+    return ControlKey.tls_auth(static, KeyDirection.NORMAL if role is Role.SERVER else KeyDirection.INVERSE)
+
+
 class ControlPair:
     """Both ends, the network between them and the clock."""
 
@@ -153,7 +162,7 @@ class ControlPair:
                 role,
                 self.network,
                 self.clock,
-                ControlKey.plain() if wrapping == "none" else ControlKey.tls_crypt(static, role),
+                control_key(wrapping, static, role),
                 tls[role],
                 chosen,
             )

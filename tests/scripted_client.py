@@ -101,6 +101,10 @@ class ScriptedClient:
         """The options of the last PUSH_REPLY."""
         return next(text for text in reversed(self.texts) if text.startswith("PUSH_REPLY")).split(",")[1:]
 
+    @property
+    def _pushed_before(self) -> bool:
+        return any(text.startswith("PUSH_REPLY") for text in self.texts)
+
     def pushed_value(self, name: str) -> str | None:
         """The words behind a pushed option; None where it was not pushed."""
         return next((option.partition(" ")[2] for option in self.pushed if option.split(" ")[0] == name), None)
@@ -122,6 +126,8 @@ class ScriptedClient:
         if isinstance(event, KeyEstablished):
             self.keys.append(event.key_id)
         elif isinstance(event, MessageReceived):
+            if event.text.startswith("PUSH_REPLY") and "dyn-tls-crypt" in event.text and not self._pushed_before:
+                peer.session.use_dynamic_tls_crypt()
             self.texts.append(event.text)
         else:
             self.failures.append(event)

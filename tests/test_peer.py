@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.scripted_client import ScriptedClient, serving
+from tests.scripted_client import MODERN, ScriptedClient, serving
 from twistvpn.control.session import KeyDerivation
 from twistvpn.data.channel import OCC_MAGIC, PING
 from twistvpn.interfaces import Frame, single
@@ -208,7 +208,7 @@ def test_closing_twice_tells_the_handler_once() -> None:
 
 def test_bad_control_packets_are_counted_by_reason() -> None:
     vpn = serving(control="none")
-    client = ScriptedClient(vpn)
+    client = ScriptedClient(vpn, MODERN | {"IV_PROTO": "478"})  # without dynamic tls-crypt: nothing wraps key 5
     (peer,) = vpn.server.factory.connections
     sid = client.peer.session.session_id
     peer.control_received(b"\x20" + sid)

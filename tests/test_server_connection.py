@@ -53,7 +53,7 @@ def test_a_modern_client_is_told_everything_without_asking() -> None:
         "ping-restart 60",
         "peer-id 0",
         "cipher AES-256-GCM",
-        "protocol-flags cc-exit tls-ekm",
+        "protocol-flags cc-exit tls-ekm dyn-tls-crypt",
     ]
     assert [option for option in client.pushed if option in wanted] == wanted
 
@@ -168,6 +168,12 @@ def test_the_cipher_is_the_first_of_ours_that_the_client_has(
         (IvProto.TLS_KEY_EXPORT, ("key-derivation tls-ekm",), KeyDerivation.EXPORTER),
         (IvProto.CC_EXIT, ("protocol-flags cc-exit",), KeyDerivation.PRF),
         (IvProto.CC_EXIT | IvProto.TLS_KEY_EXPORT, ("protocol-flags cc-exit tls-ekm",), KeyDerivation.EXPORTER),
+        (IvProto.DYN_TLS_CRYPT, ("protocol-flags dyn-tls-crypt",), KeyDerivation.PRF),
+        (
+            IvProto.DYN_TLS_CRYPT | IvProto.TLS_KEY_EXPORT,
+            ("key-derivation tls-ekm", "protocol-flags dyn-tls-crypt"),
+            KeyDerivation.EXPORTER,
+        ),
     ],
 )
 def test_each_client_is_told_in_its_own_words(can: IvProto, pushed: tuple[str, ...], derivation: KeyDerivation) -> None:

@@ -251,6 +251,8 @@ class ClientConnection:
         derivation = KeyDerivation.EXPORTER if pushed.exporter_keys else KeyDerivation.PRF
         self.peer.open_data(cipher, derivation, pushed.peer_id)
         self.peer.install_key(0)
+        if "dyn-tls-crypt" in pushed.protocol_flags:
+            self.peer.session.use_dynamic_tls_crypt()
         ping = data.ping if pushed.ping is None else pushed.ping
         restart = data.ping_restart if pushed.ping_restart is None else pushed.ping_restart
         end = data.ping_exit if pushed.ping_exit is None else pushed.ping_exit

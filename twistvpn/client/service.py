@@ -56,6 +56,7 @@ _CAPABILITIES = (
     | IvProto.AUTH_PENDING_KW
     | IvProto.CC_EXIT
     | IvProto.AUTH_FAIL_TEMP
+    | IvProto.DYN_TLS_CRYPT
 )
 
 

@@ -14,8 +14,10 @@ from twistvpn.control.exchange import KeyExchange
 from twistvpn.control.negotiation import Input, Negotiation, State
 from twistvpn.control.reliable import ACKS_WITH_MESSAGE, Message, Reliable
 from twistvpn.crypto.derive import EXPORTER_LABEL, EXPORTER_LENGTH, key_expansion_prf
+from twistvpn.crypto.statickey import KEY_SIZE
+from twistvpn.crypto.wrapping import DYNAMIC_LABEL
 from twistvpn.errors import KeyGone, MalformedPacket, UnknownKey, WireError
-from twistvpn.wire.opcodes import Opcode
+from twistvpn.wire.opcodes import KEY_ID_MASK, Opcode
 from twistvpn.wire.packets import MAX_ACKS, SESSION_ID_SIZE, ControlPacket
 from twistvpn.wire.roles import Role
 
@@ -105,6 +107,8 @@ class ControlSession:
         self.remote_session_id: bytes | None = None
         self._role = role
         self._wrapping = wrapping
+        self._later_wrapping = wrapping
+        """What wraps the packets of every key but the first."""
         self._tls = tls
         self._offer = offer
         self._settings = settings
@@ -146,13 +150,24 @@ class ControlSession:
             reliable,
             KeyExchange(self._offer(), self),
             self._tls,
-            max_payload=self._settings.max_packet_size - _FIXED_HEADER - self._wrapping.overhead,
+            max_payload=self._settings.max_packet_size - _FIXED_HEADER - self._wrapping_of(key_id).overhead,
             give_up_at=self._now + self._settings.hand_window,
         )
         self._keys[key_id] = negotiation
         return negotiation
 
     # Renegotiation
+
+    def use_dynamic_tls_crypt(self) -> None:
+        """Wrap what renegotiates under a key that only the two ends of this session know.
+
+        To be called when both ends have agreed on it, once, after the first key exchange.  Raises `KeyGone`.
+        """
+        material = self._established(0).export(DYNAMIC_LABEL, KEY_SIZE)
+        self._later_wrapping = self._wrapping.dynamic(material, self._role)
+
+    def _wrapping_of(self, key_id: int) -> Wrapping:
+        return self._later_wrapping if key_id else self._wrapping
 
     @property
     def can_renegotiate(self) -> bool:
@@ -176,7 +191,8 @@ class ControlSession:
 
     def receive_datagram(self, datagram: Buffer, now: float) -> None:
         """Unwrap and take one control packet; raises `WireError` for one that is to be dropped."""
-        self.receive(self._wrapping.unwrap(datagram), now)
+        key_id = datagram[0] & KEY_ID_MASK if datagram else 0
+        self.receive(self._wrapping_of(key_id).unwrap(datagram), now)
 
     def receive_opened(self, opened: Opened, now: float) -> None:
         """The same for a packet that the static key alone has opened, before there was a session."""
@@ -247,7 +263,7 @@ class ControlSession:
             message_id=None if message is None else message.message_id,
             payload=b"" if message is None else message.payload,
         )
-        return self._wrapping.wrap(packet, now)
+        return self._wrapping_of(key_id).wrap(packet, now)
 
     @property
     def settled(self) -> bool:
@@ -300,10 +316,9 @@ class ControlSession:
 
         Raises `KeyGone` where the key is there no longer: its TLS has ended, or others have replaced it.
         """
-        negotiation = self._keys.get(key_id)
-        remote = None if negotiation is None else negotiation.exchange.remote
-        if negotiation is None or remote is None:
-            raise KeyGone(f"key {key_id} is gone")
+        negotiation = self._established(key_id)
+        remote = negotiation.exchange.remote
+        assert remote is not None
         if derivation is KeyDerivation.EXPORTER:
             return negotiation.export(EXPORTER_LABEL, EXPORTER_LENGTH)
         assert self.remote_session_id is not None
@@ -311,6 +326,12 @@ class ControlSession:
         if self._role is Role.CLIENT:
             return key_expansion_prf(ours, theirs, self.session_id, self.remote_session_id)
         return key_expansion_prf(theirs, ours, self.remote_session_id, self.session_id)
+
+    def _established(self, key_id: int) -> Negotiation:
+        negotiation = self._keys.get(key_id)
+        if negotiation is None or negotiation.exchange.remote is None:
+            raise KeyGone(f"key {key_id} is gone")
+        return negotiation
 
     # What the exchanges report (`exchange.ExchangeListener`)
 

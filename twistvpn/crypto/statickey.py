@@ -83,6 +83,11 @@ class StaticKey:
         lines = [self.data[start : start + _LINE_BYTES].hex() for start in range(0, KEY_SIZE, _LINE_BYTES)]
         return "\n".join(("#", f"# {KEY_SIZE * 8} bit OpenVPN static key", "#", HEAD, *lines, FOOT, ""))
 
+    def xor(self, other: StaticKey) -> StaticKey:
+        """Mix two keys into one that needs both."""
+        mixed = int.from_bytes(self.data, "big") ^ int.from_bytes(other.data, "big")
+        return StaticKey(mixed.to_bytes(KEY_SIZE, "big"))
+
     def cipher(self, pair: int) -> bytes:
         """Cut out the 64 cipher bytes of pair 0 or 1."""
         start = 2 * pair * PART_SIZE

@@ -46,6 +46,10 @@ def packet_id_field(packet_id: int, now: float) -> bytes:
     return _PACKET_ID.pack(packet_id, int(now) & _MAX_U32)
 
 
+DYNAMIC_LABEL = b"EXPORTER-OpenVPN-dynamic-tls-crypt"
+"""Label of the TLS exporter for dynamic tls-crypt; the exporter's context is absent."""
+
+
 class Opened(NamedTuple):
     """An authentic packet, and what it was sent under: packet id and time, or None where packets have neither."""
 
@@ -59,10 +63,14 @@ class ControlKey(ABC):
     Ciphers and HMACs are kept with their keys set, which costs more than a packet does.  Not for several threads.
     """
 
-    __slots__ = ()
+    __slots__ = ("static",)
 
     overhead: int
     """Bytes that are added to header and body."""
+
+    def __init__(self, static: StaticKey | None) -> None:
+        self.static = static
+        """What the two ends share; None where they share nothing."""
 
     @abstractmethod
     def seal(self, packet: ControlPacket, packet_id: bytes) -> bytes:
@@ -78,18 +86,27 @@ class ControlKey(ABC):
     @staticmethod
     def plain() -> ControlKey:
         """No protection."""
-        return _PlainKey()
+        return _PlainKey(None)
 
     @staticmethod
     def tls_auth(key: StaticKey, direction: KeyDirection, digest: str = "SHA1") -> ControlKey:
         """HMAC under `auth`'s digest; raises `ConfigError` for a digest that is not to be had."""
-        return _TlsAuthKey(key.hmac(direction.outgoing), key.hmac(direction.incoming), hashlib_name(digest))
+        return _TlsAuthKey(key, direction, hashlib_name(digest))
 
     @staticmethod
     def tls_crypt(key: StaticKey, role: Role) -> ControlKey:
         """Encrypted and authenticated.  The server has direction NORMAL here, unlike on the data channel."""
         direction = KeyDirection.NORMAL if role is Role.SERVER else KeyDirection.INVERSE
-        return _TlsCryptKey(_CryptKeys(key, direction.outgoing), _CryptKeys(key, direction.incoming))
+        return _TlsCryptKey(key, direction)
+
+    def dynamic(self, material: bytes, role: Role) -> ControlKey:
+        """Make the key that control packets of a session's later keys go under: dynamic tls-crypt.
+
+        `material` is what TLS exports under `DYNAMIC_LABEL`, `KEY_SIZE` bytes.  The key this is called on goes into
+        it, so that the new one is known to nobody who lacks either.
+        """
+        exported = StaticKey(material)
+        return ControlKey.tls_crypt(exported if self.static is None else self.static.xor(exported), role)
 
     def new_wrapping(self, first_packet_id: int = 1) -> Wrapping:
         """Make a session's own wrapping, whose first packet gets `first_packet_id`.
@@ -114,6 +131,10 @@ class Wrapping:
     def overhead(self) -> int:
         """Bytes that wrapping adds to header and body."""
         return self._key.overhead
+
+    def dynamic(self, material: bytes, role: Role) -> Wrapping:
+        """Make the wrapping of the session's later keys (`ControlKey.dynamic`); it counts its packets anew."""
+        return self._key.dynamic(material, role).new_wrapping()
 
     def wrap(self, packet: ControlPacket, now: float) -> bytes:
         """Make the datagram to send; `now` is the wall clock in seconds since the epoch.
@@ -156,10 +177,11 @@ class _TlsAuthKey(ControlKey):
 
     __slots__ = ("_body_start", "_id_start", "_receive", "_send", "overhead")
 
-    def __init__(self, send: bytes, receive: bytes, digest: str) -> None:
+    def __init__(self, key: StaticKey, direction: KeyDirection, digest: str) -> None:
+        super().__init__(key)
         size = hmac.new(b"", digestmod=digest).digest_size
-        self._send = hmac.new(send[:size], digestmod=digest)
-        self._receive = hmac.new(receive[:size], digestmod=digest)
+        self._send = hmac.new(key.hmac(direction.outgoing)[:size], digestmod=digest)
+        self._receive = hmac.new(key.hmac(direction.incoming)[:size], digestmod=digest)
         self._id_start = HEADER_SIZE + size
         self._body_start = self._id_start + _PACKET_ID.size
         self.overhead = size + _PACKET_ID.size
@@ -192,9 +214,10 @@ class _TlsCryptKey(ControlKey):
 
     overhead = _PACKET_ID.size + _TAG_SIZE
 
-    def __init__(self, send: _CryptKeys, receive: _CryptKeys) -> None:
-        self._send = send
-        self._receive = receive
+    def __init__(self, key: StaticKey, direction: KeyDirection) -> None:
+        super().__init__(key)
+        self._send = _CryptKeys(key, direction.outgoing)
+        self._receive = _CryptKeys(key, direction.incoming)
 
     def seal(self, packet: ControlPacket, packet_id: bytes) -> bytes:
         clear, body = encode_header(packet) + packet_id, encode_body(packet)

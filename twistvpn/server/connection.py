@@ -257,6 +257,8 @@ class ServerConnection:
             peer.open_data(agreement.cipher, agreement.derivation, agreement.peer_id)
             try:
                 peer.install_key(0)
+                if agreement.dynamic_tls_crypt:
+                    peer.session.use_dynamic_tls_crypt()
             except NegotiationError as error:
                 self._turn_away(str(error))
                 return

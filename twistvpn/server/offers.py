@@ -29,6 +29,8 @@ class Agreement:
     derivation: KeyDerivation
     peer_id: int | None
     """None for clients that only know P_DATA_V1."""
+    dynamic_tls_crypt: bool
+    """Whether renegotiations are wrapped under a key of the session's own."""
     pushed: tuple[str, ...]
     """The options that tell the client so."""
 
@@ -68,12 +70,17 @@ def agree(data: DataSettings, info: Mapping[str, str], occ: str, peer_id: int) -
         # As stock's `compress migrate`: with this framing IP packets look the same as with none.
         pushed.append("compress stub-v2")
     derivation = KeyDerivation.EXPORTER if IvProto.TLS_KEY_EXPORT in can else KeyDerivation.PRF
+    flags = []
     if IvProto.CC_EXIT in can:
-        flags = ["cc-exit", *(["tls-ekm"] if derivation is KeyDerivation.EXPORTER else [])]
-        pushed.append(f"protocol-flags {' '.join(flags)}")
+        flags += ["cc-exit", *(["tls-ekm"] if derivation is KeyDerivation.EXPORTER else [])]
     elif derivation is KeyDerivation.EXPORTER:
         pushed.append("key-derivation tls-ekm")
-    return Agreement(cipher, derivation, peer_id if IvProto.DATA_V2 in can else None, tuple(pushed))
+    dynamic = IvProto.DYN_TLS_CRYPT in can
+    if dynamic:
+        flags.append("dyn-tls-crypt")
+    if flags:
+        pushed.append(f"protocol-flags {' '.join(flags)}")
+    return Agreement(cipher, derivation, peer_id if IvProto.DATA_V2 in can else None, dynamic, tuple(pushed))
 
 
 def network_options(

@@ -264,7 +264,7 @@ def test_keepalive_is_the_pushed_one_else_our_own() -> None:
     say(vpn, f"{USUAL},ping 5")
     connection = vpn.client.service._connection
     assert connection is not None
-    keepalive = connection.peer.keepalive
+    keepalive = connection.peer.timers.keepalive
     assert (keepalive.ping, keepalive.ping_restart) == (5.0, 9.0)
 
 

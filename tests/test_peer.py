@@ -79,7 +79,7 @@ def test_ping_restart_counts_from_the_last_thing_heard() -> None:
     at_server, _ = peers(vpn)
     at_server.set_keepalive(0, 30)
     vpn.advance(20)
-    heard_at = at_server._last_heard()
+    heard_at = at_server.timers.last_heard
     vpn.network.loss = 1.0
     vpn.advance(heard_at + 29.9 - vpn.clock.seconds())
     assert at_server.is_open

@@ -18,6 +18,7 @@ from twistvpn.data.channel import OCC_EXIT, Channel, DataKey
 from twistvpn.data.inet import IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
 from twistvpn.data.mss import DEFAULT_MSSFIX, link_overhead, max_mss, path_mtu
 from twistvpn.errors import WireError
+from twistvpn.timers import Keepalive, PeerTimers
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.options import occ_string
 
@@ -63,16 +64,6 @@ class PeerState(Enum):
     CLOSED = auto()
 
 
-class Keepalive:
-    """The ping timers of one peer, in seconds; 0 is never."""
-
-    __slots__ = ("ping", "ping_restart")
-
-    def __init__(self, ping: float, ping_restart: float) -> None:
-        self.ping = ping
-        self.ping_restart = ping_restart
-
-
 class Peer:
     """One remote.  `link` and `address` say where it is reached now."""
 
@@ -85,12 +76,9 @@ class Peer:
         "_deadlines",
         "_derivation",
         "_handler",
-        "_heard",
         "_linger_until",
         "_peer_id",
-        "_pinged",
         "_pumping",
-        "_renegotiate_at",
         "_role",
         "_settings",
         "_state",
@@ -99,9 +87,9 @@ class Peer:
         "address",
         "channel",
         "drops",
-        "keepalive",
         "link",
         "session",
+        "timers",
     )
 
     def __init__(
@@ -120,8 +108,7 @@ class Peer:
         self.address = address
         self.session = session
         self.channel = channel
-        # Until it is known what it shall be, a hand-window's silence is the end.
-        self.keepalive = Keepalive(0.0, settings.control.hand_window)
+        self.timers = PeerTimers(settings.control, channel, clock.seconds())
         self.drops: Counter[str] = Counter()
         self._role = role
         self._settings = settings
@@ -130,8 +117,6 @@ class Peer:
         self._clock = clock
         self._state = PeerState.OPEN
         self._pumping = self._unanswered = False
-        self._heard = self._pinged = clock.seconds()
-        self._renegotiate_at: float | None = None
         self._linger_until = 0.0
         self._why = ""
         self._cipher = ""
@@ -168,7 +153,7 @@ class Peer:
         except Exception:  # noqa: BLE001  a fault that one peer finds must not touch the others
             self._break()
         else:
-            self._heard = now
+            self.timers.control_heard(now)
 
     def _break(self) -> None:
         self._log.failure("a control packet from {peer} could not be processed", peer=self.address)
@@ -265,7 +250,7 @@ class Peer:
 
     def set_keepalive(self, ping: float, ping_restart: float) -> None:
         """Ping after `ping` seconds of sending nothing, give up after `ping_restart` of hearing nothing; 0 is never."""
-        self.keepalive = Keepalive(ping, ping_restart)
+        self.timers.keepalive = Keepalive(ping, ping_restart)
         self._reschedule()
 
     def open_data(self, cipher: str, derivation: KeyDerivation, peer_id: int | None) -> None:
@@ -282,8 +267,7 @@ class Peer:
         key = DataKey(key_id, self._cipher, keys, self._peer_id, data.replay_window, data.replay_time)
         self.channel.install(key, now, now if send_from is None else send_from)
         self.channel.max_mss = self._max_mss(now)
-        reneg = self._settings.control.reneg_sec
-        self._renegotiate_at = now + reneg if reneg else None
+        self.timers.key_installed(now)
         self._reschedule()
 
     def path_mtu(self, tun_mtu: int) -> int | None:
@@ -324,13 +308,9 @@ class Peer:
         if self._state is PeerState.LINGERING:
             times.append(self._linger_until)
             return min(when for when in times if when is not None)
-        times.append(self._renegotiate_at)
+        times.append(self.timers.deadline())
         if self.channel.must_renegotiate and self.session.can_renegotiate:
             times.append(0.0)
-        if self.keepalive.ping:
-            times.append(self._last_sent() + self.keepalive.ping)
-        if self.keepalive.ping_restart:
-            times.append(self._last_heard() + self.keepalive.ping_restart)
         return min((when for when in times if when is not None), default=None)
 
     def tick(self, now: float) -> None:
@@ -346,25 +326,19 @@ class Peer:
     @property
     def is_silent(self) -> bool:
         """Whether the peer has not been heard for as long as the keepalive allows."""
-        most = self.keepalive.ping_restart
-        return bool(most) and self._clock.seconds() - self._last_heard() >= most
+        return self.timers.is_silent(self._clock.seconds())
 
     def _keep_alive(self, now: float) -> None:
-        if self.is_silent:
-            self.close(f"nothing heard for {now - self._last_heard():.0f} s (ping-restart)")
+        timers = self.timers
+        if timers.is_silent(now):
+            self.close(f"nothing heard for {now - timers.last_heard:.0f} s (ping-restart)")
             return
-        if self.keepalive.ping and now >= self._last_sent() + self.keepalive.ping:
-            self._pinged = now
+        if timers.wants_ping(now):
+            timers.pinged(now)
             self.link.send_runs(self.channel.seal_ping(now), self.address)
-        if self.channel.must_renegotiate or (self._renegotiate_at is not None and now >= self._renegotiate_at):
-            self._renegotiate_at = None
+        if timers.wants_new_key(now):
+            timers.renegotiated()
             self.session.renegotiate(now)
-
-    def _last_heard(self) -> float:
-        return max(self._heard, self.channel.last_received or 0.0)
-
-    def _last_sent(self) -> float:
-        return max(self._pinged, self.channel.last_sent or 0.0)
 
     # The end
 

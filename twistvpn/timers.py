@@ -1,0 +1,86 @@
+"""The times of one peer: when it is pinged, when it counts as gone, when its keys are renegotiated.
+
+Times are seconds of one clock.  What happens at them is `peer.Peer`'s affair.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from twistvpn.config.settings import ControlSettings
+    from twistvpn.data.channel import Channel
+
+
+class Keepalive(NamedTuple):
+    """The ping timers of one peer, in seconds; 0 is never."""
+
+    ping: float
+    ping_restart: float
+
+
+class PeerTimers:
+    """Tells when something is due; the channel tells when data came and went."""
+
+    __slots__ = ("_channel", "_control", "_heard", "_pinged", "_renegotiate_at", "keepalive")
+
+    def __init__(self, control: ControlSettings, channel: Channel, now: float) -> None:
+        # Until it is known what it shall be, a hand-window's silence is the end.
+        self.keepalive = Keepalive(0.0, control.hand_window)
+        self._control = control
+        self._channel = channel
+        self._heard = self._pinged = now
+        self._renegotiate_at: float | None = None
+
+    # What has happened
+
+    def control_heard(self, now: float) -> None:
+        """A control packet of the peer's was taken."""
+        self._heard = now
+
+    def pinged(self, now: float) -> None:
+        """A ping is about to leave."""
+        self._pinged = now
+
+    def key_installed(self, now: float) -> None:
+        """A data key has been installed: its successor's time begins."""
+        reneg = self._control.reneg_sec
+        self._renegotiate_at = now + reneg if reneg else None
+
+    def renegotiated(self) -> None:
+        """A renegotiation was begun: the next waits for its key."""
+        self._renegotiate_at = None
+
+    # What is due
+
+    def deadline(self) -> float | None:
+        """When something is due if nothing else happens; None for never."""
+        times = [] if self._renegotiate_at is None else [self._renegotiate_at]
+        if self.keepalive.ping:
+            times.append(self._last_sent() + self.keepalive.ping)
+        if self.keepalive.ping_restart:
+            times.append(self.last_heard + self.keepalive.ping_restart)
+        return min(times, default=None)
+
+    def is_silent(self, now: float) -> bool:
+        """Whether the peer has not been heard for as long as the keepalive allows."""
+        most = self.keepalive.ping_restart
+        return bool(most) and now - self.last_heard >= most
+
+    def wants_ping(self, now: float) -> bool:
+        """Whether nothing was sent for so long that a ping is due."""
+        return bool(self.keepalive.ping) and now >= self._last_sent() + self.keepalive.ping
+
+    def wants_new_key(self, now: float) -> bool:
+        """Whether the newest key is to be renegotiated, for its age or for what it has done."""
+        if self._channel.must_renegotiate:
+            return True
+        return self._renegotiate_at is not None and now >= self._renegotiate_at
+
+    @property
+    def last_heard(self) -> float:
+        """When anything of the peer's came last."""
+        return max(self._heard, self._channel.last_received or 0.0)
+
+    def _last_sent(self) -> float:
+        return max(self._pinged, self._channel.last_sent or 0.0)

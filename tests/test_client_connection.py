@@ -127,7 +127,7 @@ def test_without_an_answer_it_tries_again() -> None:
 
 
 def test_a_pending_authentication_may_take_longer() -> None:
-    vpn = waiting(client="hand-window 20")
+    vpn = waiting(client="hand-window 20", server="hand-window 200")
     say(vpn, "AUTH_PENDING,timeout 100")
     vpn.advance(90)
     assert say(vpn, USUAL).is_connected

@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from twistvpn.config.settings import ServerSettings
 from twistvpn.errors import AuthenticationRejected, ConfigError
-from twistvpn.interfaces import Credentials, IAuthenticator
+from twistvpn.interfaces import Credentials, IAuthenticator, TokenState
 from twistvpn.server.auth import CertificateAuthenticator, CredAuthenticator
 from twistvpn.service import make_authenticator
 
@@ -94,6 +94,18 @@ class AuthenticatorTests(SynchronousTestCase):
         subject = CredAuthenticator([Broken()])  # type: ignore[list-item]  # as much of a checker as is asked
         decided = subject.authenticate(credentials(None, "alice", "secret"))
         self.failureResultOf(decided, RuntimeError)  # type: ignore[no-untyped-call]
+
+    def test_who_shows_no_password_may_be_judged_by_its_certificate(self) -> None:
+        subject = CredAuthenticator([users(alice="secret")], without_password=CertificateAuthenticator())
+        assert self.identity(subject, credentials("laptop")) == "laptop"
+        assert self.refusal(subject, credentials("laptop", "alice", "wrong")) == "wrong username or password"
+        assert "no common name" in self.refusal(subject, credentials(None))
+
+    def test_a_token_takes_the_place_of_a_password(self) -> None:
+        subject = CredAuthenticator([users(alice="secret")])
+        shown = credentials("laptop", "alice", "SESS_ID_AT_...")
+        assert self.identity(subject, shown._replace(token=TokenState.VALID)) == "laptop"
+        assert self.refusal(subject, shown._replace(token=TokenState.EXPIRED)) == "token expired"
 
     def test_secrets_do_not_show(self) -> None:
         assert "secret" not in repr(credentials("laptop", "alice", "secret"))

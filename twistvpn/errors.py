@@ -8,7 +8,10 @@ that is shown, and the process ends with exit status 1.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 class TwistvpnError(Exception):
@@ -54,6 +57,38 @@ class KeyGone(NegotiationError):
 
 class AuthenticationRejected(NegotiationError):
     """The peer's credentials were refused; the text is what AUTH_FAILED tells the peer."""
+
+
+class TemporarilyRejected(AuthenticationRejected):
+    """The peer is refused now and may come again.
+
+    `backoff` is the least number of seconds it is to wait, None leaves that to it.  `advance` says which server it is
+    to try then: 'no' for this one, 'addr' for the next address of its name, 'remote' for the next of its remotes; None
+    leaves that to it too.
+    """
+
+    def __init__(self, reason: str = "", *, backoff: int | None = None, advance: str | None = None) -> None:
+        super().__init__(reason)
+        self.backoff = backoff
+        self.advance = advance
+
+
+class ChallengeRequired(AuthenticationRejected):
+    """The peer is refused with a question, and is to come again with the answer.
+
+    The answer is in `Credentials.response` of its next try, beside `state_id`, by which the authenticator knows it.
+    `flags` are 'R', an answer is wanted, and 'E', it may be shown while it is typed.
+    """
+
+    def __init__(self, question: str, *, state_id: str, username: str, flags: Collection[str] = "R") -> None:
+        super().__init__(question)
+        self.state_id = state_id
+        self.username = username
+        self.flags = frozenset(flags)
+
+
+class SessionExpired(AuthenticationRejected):
+    """The token that the peer has shown in the place of a password is no longer good; it is to show the password."""
 
 
 class PacketIdExhausted(TwistvpnError):

@@ -8,6 +8,7 @@ place of ours; `twistvpn.testing` has in-memory twins of the device and the link
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -137,6 +138,49 @@ class IPool(Interface):
         """Give the addresses back."""
 
 
+class TokenState(Enum):
+    """What a token that a client shows in the place of its password is worth (`auth-gen-token`)."""
+
+    NONE = "Initial"
+    """It shows none."""
+    VALID = "Authenticated"
+    EXPIRED = "Expired"
+    INVALID = "Invalid"
+    VALID_EMPTY_USER = "AuthenticatedEmptyUser"
+    """Good for an empty username, not for the client's: OpenVPN 3 clients may come to that."""
+    EXPIRED_EMPTY_USER = "ExpiredEmptyUser"
+
+
+class IConversation(Interface):
+    """What an authenticator may say to a client while it makes up its mind.
+
+    Each of these methods gives the client more time, `timeout` seconds at most or as much as the settings allow:
+    the longer of `hand-window` and half of `reneg-sec`.  A client that has not been decided on by then is refused.
+    """
+
+    methods: Collection[str] = Attribute(
+        "What the client has for its user (IV_SSO): 'crtext', 'openurl', 'webauth' ..."
+    )
+
+    def wait(timeout: float | None = None) -> None:
+        """Tell the client that the decision takes longer."""
+
+    def tell(text: str, timeout: float | None = None) -> None:
+        """The same, with a text for the client's user to read (INFO_PRE)."""
+
+    def ask(question: str, flags: Collection[str] = "R", timeout: float | None = None) -> Deferred[str]:
+        """Ask the user; fires with the answer.  `flags` are 'R', and 'E' where the answer may be seen as it is typed.
+
+        Fails with `twistvpn.errors.AuthenticationRejected` where the client has no 'crtext' among its `methods`.
+        """
+
+    def open_url(url: str, timeout: float | None = None) -> None:
+        """Send the user to a web page.
+
+        Raises `twistvpn.errors.AuthenticationRejected` where the client has neither 'webauth' nor 'openurl'.
+        """
+
+
 class Credentials(NamedTuple):
     """What a client has shown when it asks to be let in."""
 
@@ -147,16 +191,51 @@ class Credentials(NamedTuple):
     password: str
     address: Address
     peer_info: dict[str, str]
+    """What the client says of itself: IV_VER, IV_PLAT, UV_..."""
+
+    response: str = ""
+    """The user's answer to `static-challenge`, or to what `twistvpn.errors.ChallengeRequired` has asked."""
+
+    state_id: str = ""
+    """Of the `ChallengeRequired` that `response` answers."""
+
+    token: TokenState = TokenState.NONE
+    """What the token is worth that the client has shown: with `auth-gen-token ... external-auth` alone it may be other
+    than NONE, and `password` is the token then."""
+
+    session_id: str = ""
+    """Of the token's session, base64."""
+
+    conversation: IConversation | None = None
+    """To keep the client waiting or to ask it something; None where nobody is there to be asked, as in tests."""
 
     def __repr__(self) -> str:
         return f"Credentials({self.common_name!r}, {self.username!r}, address={self.address!r})"
 
 
 class IAuthenticator(Interface):
-    """Decides who may come in, after TLS has verified the certificate where there is one."""
+    """Decides who may come in, after TLS has verified the certificate where there is one.
+
+    It may take its time: `credentials.conversation` tells the client so, or asks its user something meanwhile.
+    """
 
     def authenticate(credentials: Credentials) -> Deferred[str]:
         """Fires with the identity (the name in logs, pools and routes).
 
-        Fails with `twistvpn.errors.AuthenticationRejected` where the client is refused.
+        Fails with `twistvpn.errors.AuthenticationRejected` where the client is refused, with its `TemporarilyRejected`
+        where it may come again, with its `ChallengeRequired` where it shall come again with an answer.  The Deferred is
+        cancelled when the client goes away, and when it has been kept waiting for too long.
+        """
+
+
+class IIdentifier(Interface):
+    """What an `IAuthenticator` provides besides if its clients may come back with a token (`auth-gen-token`).
+
+    Without it tokens are good for renegotiations only; a client that comes back is asked for its password.
+    """
+
+    def identify(credentials: Credentials) -> str:
+        """The identity of a client whose token has been verified in the place of its password.
+
+        Raises `twistvpn.errors.AuthenticationRejected` where the client may not come in after all.
         """

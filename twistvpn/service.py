@@ -94,7 +94,8 @@ def make_authenticator(server: ServerSettings) -> IAuthenticator:
         except (StrcredException, ValueError, OSError) as error:
             message = f"{description!r} is no authentication that Twisted knows: {error or type(error).__name__}"
             raise ConfigError(message, option="auth") from error
-    return CredAuthenticator(checkers, "username" if server.username_as_common_name else "common-name")
+    identify = "username" if server.username_as_common_name else "common-name"
+    return CredAuthenticator(checkers, identify, CertificateAuthenticator() if server.password_optional else None)
 
 
 def _make_checker(description: str) -> ICredentialsChecker:

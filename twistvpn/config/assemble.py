@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from twistvpn.config.channels import read_control, read_data, read_keepalive
+from twistvpn.config.login import read_auth_tokens
 from twistvpn.config.material import read_credentials
 from twistvpn.config.settings import ClientSettings, DeviceSettings, ServerSettings, Settings
 from twistvpn.config.tls import read_tls
@@ -101,6 +102,8 @@ def read_server(
         max_clients=integer_of(directives, "max-clients", ServerSettings.max_clients, 1, _MAX_PEERS),
         authenticators=authenticators,
         username_as_common_name=rename is not None,
+        password_optional="auth-user-pass-optional" in directives,
+        auth_tokens=read_auth_tokens(directives),
         push_ping=keepalive.push_ping,
         push_ping_restart=keepalive.push_ping_restart,
         explicit_exit_notify=_exit_notify(directives, most=2),

@@ -56,6 +56,9 @@ SECTIONS: dict[str, dict[str, Form]] = {
         "max-clients": Form.WHOLE,
         "auth": Form.WHOLE_LINES,
         "username-as-common-name": Form.FLAG,
+        "auth-user-pass-optional": Form.FLAG,
+        "auth-gen-token": Form.WORDS,
+        "auth-gen-token-secret": Form.WHOLE,
         **_COMMON,
     },
     "client": {

@@ -93,7 +93,8 @@ _READ_SERVER = [
     *_read("server 2-3", "server-ipv6 1-1", "ifconfig 2-2", "ifconfig-ipv6 2-2", role=Role.SERVER),
     *_read("ifconfig-pool 2-3", "ifconfig-ipv6-pool 1-1", "push 1-1", "client-to-client", role=Role.SERVER),
     *_read("duplicate-cn", "max-clients 1-1", "verify-client-cert 0-1", role=Role.SERVER),
-    *_read("username-as-common-name", role=Role.SERVER),
+    *_read("username-as-common-name", "auth-user-pass-optional", "auth-gen-token 0-3", role=Role.SERVER),
+    *_read("auth-gen-token-secret 0-1", role=Role.SERVER, inline=True),
 ]
 
 _READ_CLIENT = [
@@ -213,8 +214,6 @@ _REFUSED = [
         "disable push-reset push-remove override-username",
     ),
     *_refused(_PUSHED, "auth-token auth-token-user peer-id push-continuation protocol-flags key-derivation parameter"),
-    *_refused("no tokens are handed out; remove it", "auth-gen-token auth-gen-token-secret"),
-    *_refused("a client that shows no password is judged by the authenticators; remove it", "auth-user-pass-optional"),
     *_refused("nobody is there to answer a challenge; remove it", "static-challenge"),
     *_refused("it looks at an obsolete extension; use remote-cert-tls", "ns-cert-type"),
     *_refused("use remote-cert-tls, which asks for key usage too", "remote-cert-ku"),

@@ -175,6 +175,20 @@ class DataSettings:
 
 
 @dataclass(frozen=True)
+class AuthTokenSettings:
+    """Tokens that clients show in the place of their passwords (`auth-gen-token`)."""
+
+    lifetime: float = 0.0
+    """Seconds for which a session's tokens are good; 0 is for ever."""
+    renewal: float = 0.0
+    """Seconds after which a token is renewed; 0 is `reneg-sec`."""
+    external_auth: bool = False
+    """The authenticator is asked for a token's bearer too."""
+    secret: Material | None = None
+    """What tokens are signed with; None makes a new one for this process."""
+
+
+@dataclass(frozen=True)
 class ServerSettings:
     """What only a server has."""
 
@@ -198,6 +212,9 @@ class ServerSettings:
     authenticators: tuple[str, ...] = field(default=(), repr=False)
     """Twisted cred descriptions (`file:/etc/...`), tried in order; empty: the certificate alone decides."""
     username_as_common_name: bool = False
+    password_optional: bool = False
+    """Who shows a certificate and no password is let in by the certificate (`auth-user-pass-optional`)."""
+    auth_tokens: AuthTokenSettings | None = None
     push_ping: float = 0.0
     push_ping_restart: float = 0.0
     """What `keepalive` makes the server push."""

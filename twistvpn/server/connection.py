@@ -9,18 +9,16 @@ from twisted.logger import Logger
 
 from twistvpn.control.session import KeyEstablished, MessageReceived, SessionFailed
 from twistvpn.control.verify import common_name, tls_failure_words
-from twistvpn.errors import AuthenticationRejected, NegotiationError, PoolExhausted
-from twistvpn.interfaces import Credentials, Lease
+from twistvpn.errors import AuthenticationRejected, NegotiationError, PoolExhausted, TemporarilyRejected
+from twistvpn.interfaces import Lease
+from twistvpn.server.authentication import refusal
 from twistvpn.server.offers import Agreement, agree
 from twistvpn.verbosity import log_observer
-from twistvpn.wire.messages import AuthFailed, Exit, PushRequest, Restart, decode_message, encode_message, split_push
+from twistvpn.wire.messages import CrResponse, Exit, PushRequest, Restart, decode_message, encode_message, split_push
 from twistvpn.wire.options import IvProto, iv_proto, parse_peer_info, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from cryptography import x509
-    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from twistvpn.control.session import Event
     from twistvpn.interfaces import Buffer
     from twistvpn.peer import Peer
+    from twistvpn.server.authentication import Admission, Examination, Examiner
 
 PUSH_REPEAT_INTERVAL = 30.0
 """Seconds after a reply in which the client's repeated requests are not answered, as in stock servers."""
@@ -49,9 +48,7 @@ class ConnectionHost(Protocol):
 
     data: DataSettings
     own_certificate: x509.Certificate | None
-
-    def authenticate(self, credentials: Credentials) -> Deferred[str]:
-        """See `interfaces.IAuthenticator`."""
+    examiner: Examiner
 
     def admit(self, connection: ServerConnection, identity: str) -> None:
         """Give a client a lease and a peer-id; raises `PoolExhausted`."""
@@ -94,6 +91,8 @@ class ServerConnection:
         self._tls = ""
         self._common_name: str | None = None
         self._agreement: Agreement | None = None
+        self._examination: Examination | None = None
+        self._admission: Admission | None = None
         self._push_requested = False
         self._pushed_at: float | None = None
         self._peer: Peer | None = None
@@ -139,6 +138,10 @@ class ServerConnection:
     def peer_lost(self, peer: Peer, reason: str) -> None:
         """See `PeerHandler`."""
         self.stage = Stage.ENDED
+        if self._examination is not None:
+            self._examination.abandon()
+        if self._admission is not None and self._admission.badge is not None:
+            self._admission.badge.discard()
         self._host.ended(self, reason)
 
     def _session_failed(self, event: SessionFailed) -> None:
@@ -152,82 +155,89 @@ class ServerConnection:
     # Authentication
 
     def _key_established(self, event: KeyEstablished) -> None:
-        cn = None if event.certificate is None else common_name(event.certificate)
-        credentials = Credentials(
-            cn, event.remote.username, event.remote.password, self.peer.address, parse_peer_info(event.remote.peer_info)
-        )
         if self.stage is Stage.NEGOTIATING:
-            self._begin(event, credentials)
-            decided = self._host.authenticate(credentials)
-            decided.addCallbacks(self._accepted, self._refused)
-        elif self.stage is Stage.CONNECTED:
-            decided = self._host.authenticate(credentials)
-            decided.addCallbacks(self._accepted_again, self._refused, callbackArgs=(event, cn))
-        else:
-            self._turn_away("renegotiated before it was let in")
+            self._begin(event)
+        elif self.stage is not Stage.CONNECTED:
+            self._turn_away(NegotiationError("renegotiated before it was let in"))
             return
+        if self._examination is not None:
+            self._examination.abandon()
+        examiner = self._host.examiner
+        examination = examiner.examine(event, self.peer.address, self.peer.send_message, self._admission)
+        self._examination = examination
+        decided = examination.decide()
+        if self.stage is Stage.CONNECTED:
+            decided.addCallbacks(self._accepted_again, self._refused, callbackArgs=(event,))
+        else:
+            decided.addCallbacks(self._accepted, self._refused)
         decided.addErrback(self._broken)
 
-    def _begin(self, event: KeyEstablished, credentials: Credentials) -> None:
+    def _begin(self, event: KeyEstablished) -> None:
         self.stage = Stage.AUTHENTICATING
-        self._common_name = credentials.common_name
-        self.peer_info = credentials.peer_info
+        self._common_name = None if event.certificate is None else common_name(event.certificate)
+        self.peer_info = parse_peer_info(event.remote.peer_info)
         self.certificate_serial = None if event.certificate is None else event.certificate.serial_number
         self._occ = event.remote.options
         self._tls = event.description
 
-    def _accepted(self, identity: str) -> None:
+    def _accepted(self, admission: Admission) -> None:
         if self.stage is not Stage.AUTHENTICATING:
             return
-        self.identity = identity
+        self._admission = admission
+        self.identity = admission.identity
         try:
-            self._host.admit(self, identity)
+            self._host.admit(self, admission.identity)
             assert self.peer_id is not None
             self._agreement = agree(self._host.data, self.peer_info, self._occ, self.peer_id)
         except NegotiationError as error:
-            self._turn_away(str(error))
+            self._turn_away(error)
             return
         except PoolExhausted as error:
-            can_wait = IvProto.AUTH_FAIL_TEMP in iv_proto(self.peer_info)
-            self._turn_away(str(error), temporary={} if can_wait else None)
+            self._turn_away(TemporarilyRejected(str(error)))
             return
         self.stage = Stage.ADMITTED
         if self._push_requested or IvProto.REQUEST_PUSH in iv_proto(self.peer_info):
             self._push()
 
-    def _accepted_again(self, identity: str, event: KeyEstablished, cn: str | None) -> None:
+    def _accepted_again(self, admission: Admission, event: KeyEstablished) -> None:
         if self.stage is not Stage.CONNECTED:
             return
-        if identity != self.identity or cn != self._common_name:
-            self._turn_away(f"renegotiated as {identity}")
+        cn = None if event.certificate is None else common_name(event.certificate)
+        if admission.identity != self.identity or cn != self._common_name:
+            self._turn_away(NegotiationError(f"renegotiated as {admission.identity}"))
             return
         try:
             self.peer.rekeyed(event.key_id)
         except NegotiationError as error:
-            self._turn_away(str(error))
+            self._turn_away(error)
             return
+        self._admission = admission
         self.certificate_serial = None if event.certificate is None else event.certificate.serial_number
         self.log.info(
             "{client}: renegotiated, key {key_id}, {tls}", client=self, key_id=event.key_id, tls=event.description
         )
+        if admission.badge is not None:
+            admission.badge.renew()
 
     def _refused(self, failure: Failure) -> None:
-        error = failure.trap(AuthenticationRejected)
-        self._turn_away(failure.getErrorMessage() or error.__name__)
+        failure.trap(AuthenticationRejected)
+        assert isinstance(failure.value, AuthenticationRejected)
+        self._turn_away(failure.value)
 
     def _broken(self, failure: Failure) -> None:
         self.log.failure("{client}: authentication broke", failure, client=self)
-        self._turn_away("internal error")
+        self._turn_away(NegotiationError("internal error"))
 
-    def _turn_away(self, why: str, temporary: Mapping[str, str] | None = None) -> None:
-        """Refuse the client; `temporary` flags tell it that it may come again (AUTH_FAILED,TEMP)."""
+    def _turn_away(self, why: NegotiationError) -> None:
+        """Refuse the client and tell it so (AUTH_FAILED)."""
         if self.stage is Stage.ENDED:
             return
-        why = printable(why)
-        self.log.warn("{client}: refused: {why} ({portrait})", client=self, why=why, portrait=self.portrait)
+        error = why if isinstance(why, AuthenticationRejected) else AuthenticationRejected(str(why))
+        words = printable(str(error)) or type(error).__name__
+        self.log.warn("{client}: refused: {why} ({portrait})", client=self, why=words, portrait=self.portrait)
         self.stage = Stage.ENDED
-        self.peer.send_message(encode_message(AuthFailed(why, temporary)))
-        self.peer.linger(f"refused: {why}")
+        self.peer.send_message(encode_message(refusal(error, self.peer_info)))
+        self.peer.linger(f"refused: {words}")
 
     # Messages
 
@@ -235,11 +245,17 @@ class ServerConnection:
         message = decode_message(text)
         if isinstance(message, PushRequest):
             self._push_request()
+        elif isinstance(message, CrResponse):
+            self._cr_response(message)
         elif isinstance(message, Exit):
             self.stage = Stage.ENDED
             self.peer.linger("the client has said goodbye")
         else:
             self.log.debug("{client}: control message {kind} ignored", client=self, kind=type(message).__name__)
+
+    def _cr_response(self, message: CrResponse) -> None:
+        if self._examination is None or not self._examination.answered(message.text):
+            self.log.debug("{client}: an answer (CR_RESPONSE) to no question", client=self)
 
     def _push_request(self) -> None:
         self._push_requested = True
@@ -249,8 +265,10 @@ class ServerConnection:
             self._push()
 
     def _push(self) -> None:
-        agreement, peer = self._agreement, self.peer
+        agreement, admission, peer = self._agreement, self._admission, self.peer
         assert agreement is not None
+        assert admission is not None
+        badge = admission.badge
         self._pushed_at = self._clock.seconds()
         is_first = self.stage is Stage.ADMITTED
         if is_first:
@@ -260,11 +278,14 @@ class ServerConnection:
                 if agreement.dynamic_tls_crypt:
                     peer.session.use_dynamic_tls_crypt()
             except NegotiationError as error:
-                self._turn_away(str(error))
+                self._turn_away(error)
                 return
             self.stage = Stage.CONNECTED
-        for reply in split_push([*self._host.options_for(self), *agreement.pushed]):
+        shown = [] if badge is None else [*badge.options(), *badge.user_option()]
+        for reply in split_push([*self._host.options_for(self), *agreement.pushed, *shown]):
             peer.send_message(encode_message(reply))
+        if is_first and badge is not None:
+            badge.keep_fresh()
         if is_first and self.stage is Stage.CONNECTED:
             # Last, so that what an application sends now finds the client ready.
             self._host.connected(self)

@@ -28,6 +28,7 @@ from twistvpn.deadlines import DeadlineQueue
 from twistvpn.interfaces import Frame, IFrameReceiver, Lease
 from twistvpn.link.udp import readable
 from twistvpn.peer import Peer, build_peer, local_occ_string
+from twistvpn.server.authentication import Examiner
 from twistvpn.server.connection import ServerConnection
 from twistvpn.server.demux import NO_PEER_ID, Demux
 from twistvpn.server.offers import network_options
@@ -40,12 +41,11 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
     from typing import Literal
 
-    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
     from twistvpn.config.settings import Settings
     from twistvpn.crypto.wrapping import ControlKey
-    from twistvpn.interfaces import Address, Buffer, Credentials, IAuthenticator, ILink, IPool, ITun
+    from twistvpn.interfaces import Address, Buffer, IAuthenticator, ILink, IPool, ITun
 
 
 _NEXT_REMOTE = 2
@@ -150,7 +150,6 @@ class VpnFactory(Factory):
         self._server = settings.server
         self._key = key
         self._pool = pool
-        self._authenticator = authenticator
         self.own_addresses = own_addresses
         """The IPv4 and the IPv6 address of the server inside the tunnel."""
         self._offloads = sum(tun.offloads)
@@ -159,6 +158,7 @@ class VpnFactory(Factory):
         self.own_certificate = self._contexts.own_certificate
         self._tls = ControlTlsFactory(self._contexts, clock, client=False)
         self.deadlines = DeadlineQueue(clock)
+        self.examiner = Examiner(authenticator, settings, clock, self.deadlines)
         self.demux = Demux(key, CookieJar(settings.control.hand_window), self, clock)
         self._protocols: dict[Peer, ClientProtocol] = {}
         self._by_identity: dict[str, ServerConnection] = {}
@@ -210,10 +210,6 @@ class VpnFactory(Factory):
         return KeyMethod2(KeySource.generate_server(), local_occ_string(self.settings, link))
 
     # Clients come (`connection.ConnectionHost`)
-
-    def authenticate(self, credentials: Credentials) -> Deferred[str]:
-        """See `IAuthenticator`."""
-        return self._authenticator.authenticate(credentials)
 
     def admit(self, connection: ServerConnection, identity: str) -> None:
         """Give a client a lease and a peer-id; whoever was in under the same identity makes room.

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from twistvpn.wire.compression import Compression
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -153,6 +155,16 @@ class ControlSettings:
 
 
 @dataclass(frozen=True)
+class FragmentLimit:
+    """The `fragment` option."""
+
+    size: int
+    """Bytes of a datagram at most; packets that need more leave in parts."""
+    mode: str = "payload"
+    """What counts: 'payload' (the link's datagram) or 'mtu' (with its IP and UDP headers)."""
+
+
+@dataclass(frozen=True)
 class DataSettings:
     """The data channel."""
 
@@ -172,6 +184,11 @@ class DataSettings:
     mssfix_mode: str = "payload"
     """What `mssfix` bounds: 'payload' (the link's datagram), 'mtu' (with its IP and UDP headers) or 'fixed' (the
     packet inside the tunnel)."""
+    compression: Compression = Compression.NONE
+    """What frames packets (`compress`, `comp-lzo`) where the other end does not want another framing."""
+    allow_compression: str = "no"
+    """'no': compressed packets are refused; 'asym' and 'yes': they are decompressed.  None is ever sent."""
+    fragment: FragmentLimit | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from twistvpn.crypto.ciphers import CIPHERS
 from twistvpn.crypto.replay import ReplayWindow
 from twistvpn.data.mss import clamp_mss
 from twistvpn.data.offload import segment
-from twistvpn.data.opened import Opened
+from twistvpn.data.opened import Opened, sort_out
 from twistvpn.errors import MalformedPacket, PacketIdExhausted
 from twistvpn.interfaces import NO_OFFLOAD, Run
 
@@ -145,9 +145,7 @@ class Opener:
         than its header and tag.
         """
         texts, forged, replayed = self._admitted(data, size, prefix_size, now)
-        # IP packets begin with the nibble 4 or 6; pings and OCC messages do not.
-        packets = [text for text in texts if text[0] & 0xD0 == 0x40]
-        messages = [] if len(packets) == len(texts) else [text for text in texts if text[0] & 0xD0 != 0x40]
+        packets, messages = sort_out(texts)
         if largest_mss:
             clamp_mss(packets, largest_mss)
         return Opened(packets, messages, forged, replayed, sum(map(len, texts)))

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from twistvpn.data import kernel
 from twistvpn.data.aead import PACKET_ID_SIZE, TAG_SIZE
 from twistvpn.data.keyring import FAILURES_LIMIT, TRAN_WINDOW, DataKey, Keyring
+from twistvpn.data.opened import sort_out
 from twistvpn.errors import AuthenticationFailure, MalformedPacket, PacketIdExhausted, ReplayedPacket, UnknownKey
 from twistvpn.interfaces import Frame
 from twistvpn.wire.opcodes import Opcode
@@ -18,6 +20,8 @@ from twistvpn.wire.opcodes import Opcode
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from twistvpn.data.framing import Framing
+    from twistvpn.data.opened import Opened
     from twistvpn.interfaces import Buffer, Run
 
 __all__ = ["OCC_EXIT", "OCC_MAGIC", "PING", "Channel", "DataKey"]
@@ -43,6 +47,7 @@ class Channel:
         "bytes_in",
         "bytes_out",
         "drops",
+        "framing",
         "last_received",
         "last_sent",
         "max_mss",
@@ -61,6 +66,8 @@ class Channel:
         self._keyring = Keyring(tran_window)
         self.max_mss = max_mss
         """Largest MSS that TCP over IPv4 may announce through the tunnel (`data.mss.max_mss`); 0 leaves it alone."""
+        self.framing: Framing | None = None
+        """What lies between packets and sealing, where the peers have agreed on it."""
         self.on_occ = on_occ
         """Called with the type and the rest of each OCC message; type 6 is the peer's goodbye."""
         self.drops: Counter[str] = Counter()
@@ -89,9 +96,13 @@ class Channel:
         return self._keyring.must_renegotiate
 
     def overhead(self, now: float) -> int:
-        """Return the bytes that sealing adds to a packet: 24 for P_DATA_V2, 21 for P_DATA_V1, 0 without a key."""
+        """Return the bytes that sealing adds to a packet: 24 for P_DATA_V2, 21 for P_DATA_V1, 0 without a key.
+
+        Those of the framing, where there is one, are among them.
+        """
         generation = self._keyring.sending(now)
-        return 0 if generation is None else generation.sealer.overhead
+        sealing = 0 if generation is None else generation.sealer.overhead
+        return sealing if self.framing is None else sealing + self.framing.overhead
 
     def seal(self, frames: Sequence[Frame], now: float) -> list[Run]:
         """Segment and seal one batch, in order.
@@ -115,6 +126,8 @@ class Channel:
         if generation is None:
             self.drops[NO_KEY] += len(frames)
             return []
+        if self.framing is not None:
+            frames, largest_mss = self._framed(self.framing, frames, largest_mss), 0
         sealer = generation.sealer
         packet_id = sealer.packet_id
         try:
@@ -129,6 +142,18 @@ class Channel:
             self.packets_out += sealer.packet_id - packet_id
             self.bytes_out += sum([len(run[0]) for run in runs])
         return runs
+
+    def _framed(self, framing: Framing, frames: Sequence[Frame], largest_mss: int) -> list[Frame]:
+        """Do what the sealer would, up to the sealing, and frame what comes of it."""
+        packets: list[Buffer] = []
+        for frame in frames:
+            try:
+                packets += kernel.segment(frame)
+            except MalformedPacket:
+                self.drops[MalformedPacket.reason] += 1
+        if largest_mss:
+            kernel.clamp_mss(packets, largest_mss)
+        return [Frame(text) for text in framing.wrap(packets, self.drops)]
 
     def open(self, run: Run, now: float) -> list[Buffer]:
         """Return the IP packets of `run`, in order.
@@ -170,7 +195,11 @@ class Channel:
         if generation.opener.failures > FAILURES_LIMIT:
             self.drops[AuthenticationFailure.reason] += datagram_count
             return []
-        packets, messages, forged, replayed, octets = generation.opener.open(data, size, prefix_size, now, self.max_mss)
+        if self.framing is None:
+            opened = generation.opener.open(data, size, prefix_size, now, self.max_mss)
+        else:
+            opened = self._unframed(self.framing, generation.opener.open_unsorted(data, size, prefix_size, now), now)
+        packets, messages, forged, replayed, octets = opened
         if forged:
             self.drops[AuthenticationFailure.reason] += forged
         if replayed:
@@ -184,6 +213,13 @@ class Channel:
         for message in messages:
             self._take_message(message)
         return packets
+
+    def _unframed(self, framing: Framing, opened: Opened, now: float) -> Opened:
+        """Do what the opener would with the plaintexts, once they have come out of the framing."""
+        packets, messages = sort_out(framing.unwrap(opened.packets, now, self.drops))
+        if self.max_mss:
+            kernel.clamp_mss(packets, self.max_mss)
+        return opened._replace(packets=packets, messages=messages)
 
     def _take_message(self, packet: Buffer) -> None:
         if packet == PING:

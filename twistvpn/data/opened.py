@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from twistvpn.interfaces import Buffer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Opened(NamedTuple):
@@ -20,3 +23,10 @@ class Opened(NamedTuple):
     """Authentic datagrams that the replay window did not let through."""
     octets: int
     """Bytes of `packets` and `messages`."""
+
+
+def sort_out(texts: Sequence[Buffer]) -> tuple[list[Buffer], list[Buffer]]:
+    """Part plaintexts, none of them empty, into IP packets and messages."""
+    packets = [text for text in texts if text[0] & 0xD0 == 0x40]
+    messages = [] if len(packets) == len(texts) else [text for text in texts if text[0] & 0xD0 != 0x40]
+    return packets, messages

@@ -214,6 +214,17 @@ def test_a_large_flow_in_super_packets_arrives_whole_and_in_batches() -> None:
     assert sum(len(frame.packet) - 40 for frame in vpn.server.tun.frames) == 40 * 1300
 
 
+@pytest.mark.parametrize("asked", ["server", "client"])
+def test_what_the_host_answers_on_the_spot_leaves_with_the_same_wake_up(asked: str) -> None:
+    vpn = pair()
+    here, there = (vpn.client, vpn.server) if asked == "server" else (vpn.server, vpn.client)
+    answer = udp_packet(there.address, here.address, b"answer")
+    there.tun.answer = lambda _: answer
+    assert transfer(here, there, udp_packet(here.address, there.address, b"question")) != []
+    vpn.advance(vpn.network.delay)
+    assert here.tun.take() == [answer]
+
+
 def test_packets_before_the_connection_are_counted_not_kept() -> None:
     vpn = pair(connect=False)
     vpn.client.start()

@@ -316,6 +316,17 @@ class MemoryKernelTests(Contract, SynchronousTestCase):
             device.doRead()
         assert recorder.packets == [b"first", b"later"]
 
+    def test_a_poll_reads_at_once_and_what_fails_is_left_for_the_reactor(self) -> None:
+        device, recorder = self.open(), FrameRecorder()
+        device.poll()
+        device.start(recorder)
+        self.kernel.to_read = [NO_OFFLOAD + b"answer", errno.EBADFD]
+        device.poll()
+        assert recorder.packets == [b"answer"]
+        assert device.fileno() >= 0
+        device.close()
+        device.poll()
+
     def test_what_the_kernel_does_not_take_is_dropped_and_counted(self) -> None:
         device = self.open()
         self.kernel.write_errors = [errno.EAGAIN, errno.ENOBUFS, errno.EIO, errno.EINVAL, errno.EBADFD]

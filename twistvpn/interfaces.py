@@ -88,6 +88,12 @@ class ITun(Interface):
         does not take is dropped and counted.
         """
 
+    def poll() -> None:
+        """Read what is there at once instead of waiting for the reactor; nothing happens where nothing is.
+
+        For when a packet has just been written that the host may have answered on the spot.
+        """
+
     def close() -> None:
         """Stop reading and give the device back.  Calling it twice is harmless."""
 

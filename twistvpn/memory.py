@@ -60,8 +60,11 @@ class MemoryTun:
         self.batches = 0
         self.drops: Counter[str] = Counter()
         self.closed = False
+        self.answer: Callable[[bytes], bytes] | None = None
+        """The host's answer to a packet, there as soon as it is polled for; without a poll it is never read."""
         self._receiver: IFrameReceiver | None = None
         self._waiting: list[Frame] = []
+        self._answers: list[bytes] = []
 
     def start(self, receiver: IFrameReceiver) -> None:
         """Give every batch to `receiver`, at once the packets that were injected before."""
@@ -87,7 +90,16 @@ class MemoryTun:
             return
         self.batches += 1
         self.frames += [Frame(bytes(packet), bytes(vnet)) for packet, vnet in frames]
-        self.written += [bytes(packet) for packet, _ in frames]
+        packets = [bytes(packet) for packet, _ in frames]
+        self.written += packets
+        if self.answer is not None:
+            self._answers += map(self.answer, packets)
+
+    def poll(self) -> None:
+        """Hand over the host's answers, as one batch."""
+        answers, self._answers = self._answers, []
+        if answers:
+            self.inject(*answers)
 
     def take(self) -> list[bytes]:
         """Return what was written since the last call, and forget it."""

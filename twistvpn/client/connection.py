@@ -73,6 +73,9 @@ class ConnectionOwner(Protocol):
     def packets_received(self, packets: list[Buffer]) -> None:
         """IP packets from the server."""
 
+    def batch_ended(self) -> None:
+        """Everything of one wake-up has been handed on."""
+
     def connection_ended(self, reason: str, ending: Ending) -> None:
         """It is over."""
 
@@ -128,6 +131,7 @@ class ClientConnection:
                 else:
                     peer.control_received(part.data)
         peer.answer()
+        self._owner.batch_ended()
 
     def link_lost(self, link: ILink, reason: Failure) -> None:
         """The stream has closed."""

@@ -130,6 +130,8 @@ class VpnClientService(Service):
         self._host = ""
         self._tun: ITun | None = None
         self._offloads = 0
+        self._written = 0
+        """Frames for the tun in the batch at hand."""
         self._network: ClientNetwork | None = None
         self._link: ILink | None = None
         self._connection: ClientConnection | None = None
@@ -343,7 +345,15 @@ class VpnClientService(Service):
     def packets_received(self, packets: list[Buffer]) -> None:
         """Packets from the server go to the host."""
         if self._tun is not None:
-            self._tun.write_frames(kernel.coalesce(packets, self._offloads))
+            frames = kernel.coalesce(packets, self._offloads)
+            self._written += len(frames)
+            self._tun.write_frames(frames)
+
+    def batch_ended(self) -> None:
+        """See `connection.ConnectionOwner`: the host answers a lone packet on the spot more often than not."""
+        lone, self._written = self._written == 1, 0
+        if lone and self._tun is not None:
+            self._tun.poll()
 
     def frames_received(self, frames: Sequence[Frame]) -> None:
         """Packets from the host go to the server (`interfaces.IFrameReceiver`)."""

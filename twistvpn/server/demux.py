@@ -47,6 +47,9 @@ class PeerOpener(Protocol):
     def open_peer(self, link: ILink, address: Address, first_packet_id: int, session_id: bytes | None) -> Peer | None:
         """Make a peer whose session has not begun; None where there is no room for one."""
 
+    def batch_ended(self) -> None:
+        """Everything of one wake-up has been handed on."""
+
 
 @implementer(ILinkReceiver)
 class Demux:
@@ -104,6 +107,7 @@ class Demux:
             for part in uniform_parts(run):
                 self._dispatch(link, address, part)
         self._answer()
+        self._opener.batch_ended()
         if link.is_stream and link not in self._by_stream:
             link.close()
 

@@ -153,6 +153,8 @@ class VpnFactory(Factory):
         self.own_addresses = own_addresses
         """The IPv4 and the IPv6 address of the server inside the tunnel."""
         self._offloads = sum(tun.offloads)
+        self._written = 0
+        """Frames for the tun in the batch at hand."""
         self._clock = clock
         self._contexts = TlsContexts(settings.tls, Role.SERVER)
         self.own_certificate = self._contexts.own_certificate
@@ -306,7 +308,15 @@ class VpnFactory(Factory):
             for peer, frames in for_peers:
                 peer.send_frames(frames)
         if packets:
-            self.tun.write_frames(kernel.coalesce(packets, self._offloads))
+            frames = kernel.coalesce(packets, self._offloads)
+            self._written += len(frames)
+            self.tun.write_frames(frames)
+
+    def batch_ended(self) -> None:
+        """See `demux.PeerOpener`: the host answers a lone packet on the spot more often than not."""
+        lone, self._written = self._written == 1, 0
+        if lone:
+            self.tun.poll()
 
     def frames_received(self, frames: Sequence[Frame]) -> None:
         """Route a batch from the tun (`interfaces.IFrameReceiver`)."""

@@ -219,6 +219,11 @@ class TunDevice:
             return Frame(packet)
         return Frame(packet, bytes(self._view[:start]))
 
+    def poll(self) -> None:
+        """Read what is there at once; a device that has failed is left for the reactor to find."""
+        if self._fd >= 0 and self._receiver is not None:
+            self.doRead()
+
     def write_frames(self, frames: Sequence[Frame]) -> None:
         """Hand IP packets to the host's network stack; what it does not take is dropped and counted."""
         if self._fd < 0:

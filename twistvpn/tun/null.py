@@ -35,5 +35,8 @@ class NullTun:
         """Count and forget."""
         self.drops["null"] += len(frames)
 
+    def poll(self) -> None:
+        """Nothing will ever come."""
+
     def close(self) -> None:
         """Nothing is open."""

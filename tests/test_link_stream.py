@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet import defer, task
@@ -11,6 +12,8 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.protocols.haproxy._v2parser import V2Parser
+from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -168,6 +171,35 @@ class StreamLinkTests(SynchronousTestCase):
         link.dataReceived(framed(b"hello"))
         assert self.recorder.batches == [[(single(b"hello"), ("unix", 0))]]
         assert link.local == "unix:/run/vpn.sock"
+
+    def behind_a_proxy(self, header: bytes) -> StreamLink:
+        proxied = HAProxyWrappingFactory(StreamLinkFactory(self.recorder, self.clock))
+        self.transport = StringTransport(peerAddress=IPv6Address("TCP", "2001:db8::7", 40000))
+        protocol: Any = proxied.buildProtocol(IPv6Address("TCP", "2001:db8::7", 40000))
+        protocol.makeConnection(self.transport)
+        link: StreamLink = protocol.wrappedProtocol
+        assert link.address == ("2001:db8::7", 40000)
+        protocol.dataReceived(header)
+        protocol.dataReceived(framed(b"one"))
+        return link
+
+    def test_behind_a_proxy_the_address_is_the_clients(self) -> None:
+        link = self.behind_a_proxy(b"PROXY TCP4 203.0.113.5 192.0.2.1 4711 443\r\n")
+        assert self.recorder.batches == [[(single(b"one"), ("203.0.113.5", 4711))]]
+        assert link.address == ("203.0.113.5", 4711)
+        assert link.local == "tcp:192.0.2.1:443"
+
+    def test_behind_a_proxy_that_speaks_the_second_version(self) -> None:
+        ends = b"".join(socket.inet_pton(socket.AF_INET6, host) for host in ("2001:db8::5", "2001:db8::1"))
+        body = ends + (4711).to_bytes(2, "big") + (443).to_bytes(2, "big") + b"\4\0\1x"
+        header = V2Parser.PREFIX + b"\x21\x21" + len(body).to_bytes(2, "big") + body
+        assert self.behind_a_proxy(header).address == ("2001:db8::5", 4711)
+
+    def test_a_proxy_that_asks_for_itself_has_its_own_address(self) -> None:
+        assert self.behind_a_proxy(V2Parser.PREFIX + b"\x20\0\0\0").address == ("2001:db8::7", 40000)
+
+    def test_what_is_no_address_is_not_shown(self) -> None:
+        assert self.behind_a_proxy(b"PROXY TCP4 \x1b[2J 192.0.2.1 4711 443\r\n").address == ("unknown", 0)
 
     def test_local_is_for_people(self) -> None:
         transport = StringTransport(hostAddress=IPv6Address("TCP", "::ffff:192.0.2.1", 1194))

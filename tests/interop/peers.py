@@ -123,6 +123,11 @@ class Lab:
         self.server_host = Namespace("server")
         self._namespaces = [self.server_host]
         self.peers: list[Peer] = []
+        self._others: list[Process] = []
+
+    def also(self, process: Process) -> None:
+        """End this process too when the lab is taken down."""
+        self._others.append(process)
 
     def server(
         self, kind: str, *extra: str, identity: Identity | None = None, network: Sequence[str] = (NETWORK, NETWORK6)
@@ -217,11 +222,14 @@ class Lab:
 
     def logs(self) -> list[tuple[str, str]]:
         """(label, log) of every peer."""
-        return [(peer.process.label, peer.process.log()) for peer in self.peers]
+        return [(process.label, process.log()) for process in self._processes()]
+
+    def _processes(self) -> list[Process]:
+        return [*(peer.process for peer in self.peers), *self._others]
 
     def close(self) -> None:
         """End every process and remove every namespace, whatever fails."""
-        for peer in self.peers:
-            peer.process.close()
+        for process in self._processes():
+            process.close()
         for namespace in self._namespaces:
             namespace.close()

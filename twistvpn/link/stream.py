@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from twistvpn.errors import MalformedPacket
 from twistvpn.interfaces import Address, Buffer, ILink, ILinkReceiver, Run
-from twistvpn.link.udp import readable
+from twistvpn.link.addresses import canonical_host, readable
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.framing import Deframer, frame_one, frame_run, runs_of
 
@@ -67,7 +67,7 @@ class StreamLink(Protocol):
     ) -> None:
         self.drops: Counter[str] = Counter()
         self.address: Address = ("", 0)
-        """The other end's, once connected."""
+        """The other end's: as the connection has it at first, and once something has come as a proxy in front says."""
         self._receiver = receiver
         self._clock = clock
         self._deframer = Deframer(max_frame)
@@ -77,6 +77,8 @@ class StreamLink(Protocol):
         self._queued = 0
         self._full = False
         self._closed = True
+        self._silent = True
+        """Nothing has come yet."""
         self._timer: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
@@ -84,8 +86,7 @@ class StreamLink(Protocol):
         transport = self.transport
         assert transport is not None
         self._closed = False
-        self.address = _link_address(transport.getPeer())
-        self.local = describe(transport.getHost())
+        self._look_at_ends()
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
             transport.setTcpKeepAlive(True)
@@ -94,10 +95,19 @@ class StreamLink(Protocol):
         if self._idle is not None:
             self._timer = self._clock.callLater(self._idle, self._abort)
 
+    def _look_at_ends(self) -> None:
+        assert self.transport is not None
+        self.address = _link_address(self.transport.getPeer())
+        self.local = describe(self.transport.getHost())
+
     def dataReceived(self, data: bytes) -> None:
         """Cut the stream into packets and hand them over as one batch."""
         if self._closed:
             return
+        if self._silent:
+            # Where HAProxy or its like is in front, the header that has come before this says who the other end is.
+            self._silent = False
+            self._look_at_ends()
         try:
             datagrams = self._deframer.feed(data)
         except MalformedPacket as error:
@@ -225,9 +235,17 @@ def _count(run: Run) -> int:
 
 
 def _link_address(peer: Any) -> Address:
-    """Return (host, port), or ('unix', 0) and the like for an address that has none."""
+    """Return (host, port), or ('unix', 0) and the like for an address that has none.
+
+    What a proxy calls an address is not always one.
+    """
     host = getattr(peer, "host", None)
-    return (_kind(peer), 0) if host is None else (host, peer.port)
+    if host is None:
+        return (_kind(peer), 0)
+    try:
+        return (canonical_host(host), peer.port)
+    except ValueError:
+        return ("unknown", 0)
 
 
 def describe(host: IAddress) -> str:

@@ -26,7 +26,7 @@ from twistvpn.data import kernel
 from twistvpn.data.routes import RouteTable
 from twistvpn.deadlines import DeadlineQueue
 from twistvpn.interfaces import Frame, IFrameReceiver, Lease
-from twistvpn.link.udp import readable
+from twistvpn.link.addresses import readable
 from twistvpn.peer import Peer, build_peer, local_occ_string
 from twistvpn.server.authentication import Examiner
 from twistvpn.server.connection import ServerConnection

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from twistvpn.link.udp import readable
+from twistvpn.link.addresses import readable
 from twistvpn.wire.options import printable
 
 if TYPE_CHECKING:

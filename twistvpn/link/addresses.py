@@ -1,0 +1,26 @@
+"""Socket addresses as people write them."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twistvpn.interfaces import Address
+
+
+def readable(address: Address) -> str:
+    """Write an address as people do: '192.0.2.1:1194', '[2001:db8::1]:1194', IPv4-mapped ones as IPv4."""
+    host, port = address[0], address[1]
+    if ":" not in host:
+        return f"{host}:{port}"
+    if host.startswith("::ffff:"):
+        mapped = IPv6Address(host).ipv4_mapped
+        if mapped is not None:
+            return f"{mapped}:{port}"
+    return f"[{host}]:{port}"
+
+
+def canonical_host(host: str) -> str:
+    """An IP address in its one shortest spelling; raises `ValueError` for what is none.  A scope stays."""
+    return str(ip_address(host))

@@ -18,7 +18,10 @@ from twistvpn.testing import SERVER_ADDRESS, ClientEnd, Pair, pair, transfer, ud
 from twistvpn.wire.messages import PushRequest, decode_message
 
 if TYPE_CHECKING:
+    from twistvpn.client.connection import ClientConnection
     from twistvpn.peer import Peer
+
+ELSEWHERE = ("203.0.113.99", 1194)
 
 USUAL = "PUSH_REPLY,topology subnet,ifconfig 10.8.0.2 255.255.255.0,route-gateway 10.8.0.1,peer-id 0,cipher AES-256-GCM"
 
@@ -236,8 +239,8 @@ def test_options_that_change_nothing_here_are_logged() -> None:
 # Data and time
 
 
-def test_datagrams_from_elsewhere_than_the_server_are_dropped_and_counted() -> None:
-    vpn = pair()
+def said_by_a_stranger(vpn: Pair) -> ClientConnection:
+    """Data of the server's that does not come from its address."""
     connection = vpn.client.service._connection
     assert connection is not None
     captured: list[bytes] = []
@@ -252,11 +255,27 @@ def test_datagrams_from_elsewhere_than_the_server_are_dropped_and_counted() -> N
     vpn.server.inject(udp_packet(vpn.server.address, vpn.client.address))
     vpn.advance(1)
     vpn.network.keep = None
-    stranger = vpn.network.link(connection, ("203.0.113.99", 1194))
-    stranger.send_control(captured[0], vpn.client.link.address)
+    stranger = vpn.network.link(connection, ELSEWHERE)
+    for datagram in b"\x48\0\0\0" + bytes(60), captured[0]:
+        stranger.send_control(datagram, vpn.client.link.address)
     vpn.advance(1)
+    return connection
+
+
+def test_datagrams_from_elsewhere_than_the_server_are_dropped_and_counted() -> None:
+    vpn = pair()
+    connection = said_by_a_stranger(vpn)
     assert vpn.client.tun.written == []
-    assert connection.unknown_sources == 1
+    assert connection.unknown_sources == 2
+
+
+@pytest.mark.shows("float")
+def test_with_float_data_that_is_authentic_moves_the_server() -> None:
+    vpn = pair(client="float")
+    connection = said_by_a_stranger(vpn)
+    assert len(vpn.client.tun.written) == 1
+    assert connection.peer.address == ELSEWHERE
+    assert connection.unknown_sources == 0
 
 
 def test_keepalive_is_the_pushed_one_else_our_own() -> None:

@@ -464,7 +464,6 @@ def test_a_configuration_that_says_too_little_or_the_wrong_thing(files: ConfigFi
         "reneg-bytes 0",
         "allow-compression no",
         "setenv X y",
-        "float",
         "tun-ipv6",
         "mute 20",
         "script-security 2",

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twistvpn.compiled import find
-from twistvpn.interfaces import Run
+from twistvpn.interfaces import Multihome, Run
 from twistvpn.link.datagrams import GRO_SIZE, SOL_UDP, UDP_GRO, DatagramReader
+from twistvpn.link.multihome import CONTROL_SIZE
+from twistvpn.link.sockets import _tell_destinations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,9 +33,9 @@ pytestmark = pytest.mark.skipif(_compiled is None, reason="the compiled reader w
 Batch = list[tuple[Run, "Address"]]
 
 
-def compiled(sock: socket.socket, control_size: int) -> DatagramReader:
+def compiled(sock: socket.socket, control_size: int, multihome: Multihome = Multihome.NO) -> DatagramReader:
     assert _compiled is not None
-    made: DatagramReader = _compiled.DatagramReader(sock, control_size)
+    made: DatagramReader = _compiled.DatagramReader(sock, control_size, multihome)
     return made
 
 
@@ -44,13 +46,17 @@ def udp_socket(stack: ExitStack, host: str = "127.0.0.1") -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     sock.bind((host, 0))
     return sock
 
 
-def read_all(open_reader: OpenReader, sock: socket.socket, control_size: int) -> list[tuple[Batch, int]]:
+def read_all(
+    open_reader: OpenReader, sock: socket.socket, control_size: int, multihome: Multihome = Multihome.NO
+) -> list[tuple[Batch, int]]:
     """What each wake-up brings, until nothing is left."""
-    reader = open_reader(sock, control_size)
+    reader = open_reader(sock, control_size, multihome)
     read: list[tuple[Batch, int]] = []
     while True:
         batch, empty, code = reader.read()
@@ -96,6 +102,39 @@ def test_addresses_are_as_the_socket_module_gives_them(open_reader: OpenReader, 
             pytest.skip("no IPv6 here")
         sender.sendto(b"x", receiver.getsockname())
         assert read_all(open_reader, receiver, 0) == [([(Run(b"x", 1), sender.getsockname())], 0)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(1, 3), st.sampled_from([7, 7, 5])), max_size=20),
+    st.sampled_from([Multihome.ADDRESS, Multihome.INTERFACE]),
+    st.sampled_from(["0.0.0.0", "::"]),
+)
+def test_both_readers_tell_the_same_paths(
+    sends: Sequence[tuple[int, int, int]], multihome: Multihome, host: str
+) -> None:
+    read = []
+    with ExitStack() as stack:
+        senders = [udp_socket(stack) for _ in range(2)]
+        for open_reader in READERS:
+            try:
+                receiver = udp_socket(stack, host)
+            except OSError:
+                pytest.skip("no IPv6 here")
+            _tell_destinations(receiver)
+            receiver.setsockopt(SOL_UDP, UDP_GRO, 1)
+            port = receiver.getsockname()[1]
+            for number, (sender, last, size) in enumerate(sends):
+                senders[sender].sendto(bytes([number]) * size, (f"127.0.0.{last}", port))
+            read.append(read_all(open_reader, receiver, WITH_GRO + CONTROL_SIZE, multihome))
+    in_python, in_c = read
+    assert in_c == in_python
+    homes = [address[4] for batch, _ in in_c for _, address in batch if len(address) == 5]
+    assert {home[-8:-4] if host == "0.0.0.0" else home[12:16] for home in homes} == {
+        bytes([127, 0, 0, last]) for _, last, _ in sends
+    }
+    index = socket.if_nametoindex("lo") if multihome is Multihome.INTERFACE else 0
+    at = slice(0, 4) if host == "0.0.0.0" else slice(16, 20)
+    assert {int.from_bytes(home[at], "little") for home in homes} <= {index}
 
 
 @pytest.mark.parametrize("open_reader", READERS)

@@ -20,9 +20,11 @@ from tests.netns import can_open_tun, fresh_namespace
 from tests.recorders import RunRecorder
 from twistvpn.compiled import find
 from twistvpn.errors import EnvironmentRefusal
-from twistvpn.interfaces import Address, ILink, Run, single
+from twistvpn.interfaces import NOTHING_ASKED, Address, ILink, Multihome, Run, SocketOptions, single
+from twistvpn.link.addresses import readable
 from twistvpn.link.datagrams import UDP_GRO, DatagramReader, OpenReader
-from twistvpn.link.udp import UDP_SEGMENT, MtuDiscover, UdpLink, open_udp_socket, readable, set_mtu_discover
+from twistvpn.link.sockets import open_udp_socket
+from twistvpn.link.udp import UDP_SEGMENT, UdpLink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +43,9 @@ class LinkCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = MemoryReactor()
 
-    def link(self, receiver: ILinkReceiver, host: str = "127.0.0.1") -> UdpLink:
-        link = UdpLink(self.reactor, open_udp_socket(host), receiver, open_reader=self.open_reader)
+    def link(self, receiver: ILinkReceiver, host: str = "127.0.0.1", options: SocketOptions = NOTHING_ASKED) -> UdpLink:
+        sock = open_udp_socket(host, options=options)
+        link = UdpLink(self.reactor, sock, receiver, multihome=options.multihome, open_reader=self.open_reader)
         self.addCleanup(link.close)
         return link
 
@@ -158,6 +161,42 @@ class LoopbackTests(LinkCase):
             client.send_control(datagram, self.address(server))
             self.receive(server, recorder, count)
         assert recorder.datagrams == [b"first", b"later"]
+
+    def answers_from_where_it_was_asked(self, host: str, addresses: Sequence[str]) -> None:
+        """One client writes to each address of ours in one wake-up, and hears from each."""
+        at_server, at_client = RunRecorder(), RunRecorder()
+        server = self.link(at_server, host, SocketOptions(multihome=Multihome.ADDRESS))
+        client = self.link(at_client, "::1" if ":" in addresses[0] else "127.0.0.1")
+        port = self.address(server)[1]
+        for address in addresses:
+            client.send_runs([Run(b"x" * 2500, 1000)], (address, port))
+        self.receive(server, at_server, 3 * len(addresses))
+        paths = [path for batch in at_server.batches for _, path in batch]
+        assert len(set(paths)) == len(addresses)
+        assert {readable(path) for path in paths} == {readable(self.address(client))}
+        for path in dict.fromkeys(paths):
+            server.send_control(b"single", path)
+            server.send_runs([Run(b"y" * 2500, 1000)], path)
+        self.receive(client, at_client, 4 * len(addresses))
+        sources = [source[0] for batch in at_client.batches for _, source in batch]
+        assert list(dict.fromkeys(sources)) == list(addresses)
+        assert not server.drops
+
+    def test_a_multihomed_link_answers_from_the_address_that_was_asked(self) -> None:
+        self.answers_from_where_it_was_asked("0.0.0.0", ["127.0.0.2", "127.0.0.1", "127.9.9.9"])
+
+    def test_a_multihomed_link_of_both_versions(self) -> None:
+        if not HAS_IPV6:
+            self.skipTest("no IPv6 here")
+        self.answers_from_where_it_was_asked("", ["127.0.0.2", "127.0.0.1"])
+        self.answers_from_where_it_was_asked("", ["::1"])
+
+    def test_a_multihomed_link_may_send_to_plain_addresses_too(self) -> None:
+        recorder = RunRecorder()
+        server = self.link(recorder)
+        sender = self.link(RunRecorder(), options=SocketOptions(multihome=Multihome.INTERFACE))
+        sender.send_control(b"x", self.address(server))
+        self.receive(server, recorder, 1)
 
     def test_one_wakeup_reads_a_bounded_number(self) -> None:
         recorder = RunRecorder()
@@ -430,8 +469,7 @@ class NarrowPathTests(LinkCase):
         self.receive(server, recorder, 23)
 
     def test_a_link_that_must_not_fragment_counts_what_does_not_fit(self) -> None:
-        client = self.link(RunRecorder())
-        set_mtu_discover(client._socket, MtuDiscover.DO)
+        client = self.link(RunRecorder(), options=SocketOptions(mtu_discover=2))
         client.send_control(bytes(1400), self.address(client))
         assert client.drops == {"too-long": 1}
 

@@ -8,7 +8,6 @@ from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 
@@ -73,7 +72,7 @@ def test_the_device_and_the_ports_are_there_before_privileges_go() -> None:
     fixture = Fixture(settings(UDP, TCP))
     fixture.service.privilegedStartService()
     assert len(fixture.tuns) == 1
-    assert len(fixture.reactor.tcpServers) == 1
+    assert len(fixture.reactor.adoptedPorts) == 1
     assert fixture.reactor.getReaders() == [], "nothing is served yet"
     fixture.service.startService()
     assert len(fixture.tuns) == 1
@@ -137,14 +136,12 @@ def test_a_port_in_use_is_refused_and_the_device_given_back() -> None:
 
 
 def test_a_tcp_port_in_use_is_refused() -> None:
-    fixture = Fixture(settings(TCP))
-
-    def refuse(port: int, factory: object, backlog: int = 50, interface: str = "") -> None:
-        raise CannotListenError(interface, port, OSError(98, "Address already in use"))
-
-    fixture.reactor.listenTCP = refuse
-    with pytest.raises(EnvironmentRefusal, match="tcp"):
-        fixture.service.privilegedStartService()
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        fixture = Fixture(settings(Listen("tcp", "127.0.0.1", taken.getsockname()[1])))
+        with pytest.raises(EnvironmentRefusal, match="tcp"):
+            fixture.service.privilegedStartService()
 
 
 def test_endpoints_are_listened_on_and_what_does_not_work_is_told() -> None:

@@ -8,7 +8,8 @@ place of ours; `twistvpn.testing` has in-memory twins of the device and the link
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from enum import Enum
+from dataclasses import dataclass
+from enum import Enum, IntEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
 Buffer: TypeAlias = bytes | bytearray | memoryview
 """Bytes that are only read."""
 
-Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
-"""A remote's socket address as the kernel gives it: (host, port) or (host, port, flowinfo, scope id)."""
+Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | tuple[str, int, int, int, bytes]
+"""A remote's socket address as the kernel gives it: (host, port) or (host, port, flowinfo, scope id).
+
+On a multihomed socket a path: five values for both IP versions, the last the in_pktinfo or in6_pktinfo that makes a
+datagram leave from the address of ours that the remote has written to.
+"""
 
 VNET_HEADER_SIZE = 10
 """Bytes of struct virtio_net_hdr (linux/virtio_net.h) without the num_buffers field."""
@@ -62,6 +67,39 @@ class Run(NamedTuple):
 def single(datagram: Buffer) -> Run:
     """The run that holds just `datagram`."""
     return Run(datagram, len(datagram))
+
+
+class Multihome(IntEnum):
+    """Which of a host's addresses answers a datagram, OpenVPN's `multihome`."""
+
+    NO = 0
+    """The one that the kernel chooses."""
+    ADDRESS = 1
+    """The one that the datagram came to."""
+    INTERFACE = 2
+    """That one, by the interface that the datagram came by."""
+
+
+@dataclass(frozen=True)
+class SocketOptions:
+    """What an admin asks of the UDP and TCP sockets that carry the tunnel; the defaults ask for nothing."""
+
+    mark: int = 0
+    """SO_MARK of outgoing packets; 0 sets none."""
+    device: str = ""
+    """The only interface that packets come and go by (SO_BINDTODEVICE); '' for any."""
+    send_buffer: int | None = None
+    """Bytes of the kernel's buffer; 0 leaves the host's default, None is 4 MiB on UDP and the host's on TCP."""
+    receive_buffer: int | None = None
+    mtu_discover: int | None = None
+    """IP_PMTUDISC_* of linux/in.h: 0 never sets Don't Fragment, 1 sets it and fragments here what is known to be too
+    long, 2 sets it and refuses to send that; None leaves the kernel's choice."""
+    multihome: Multihome = Multihome.NO
+    """UDP only."""
+
+
+NOTHING_ASKED = SocketOptions()
+"""Sockets as they are without an admin's word."""
 
 
 class IFrameReceiver(Interface):

@@ -14,6 +14,7 @@ from twistvpn.control.verify import tls_failure_words
 from twistvpn.crypto.ciphers import canonical_name
 from twistvpn.errors import ConfigError, KeyGone, NegotiationError
 from twistvpn.interfaces import ILinkReceiver
+from twistvpn.link.addresses import readable
 from twistvpn.runs import is_data, uniform_parts
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.messages import (
@@ -121,17 +122,23 @@ class ClientConnection:
         """Hand what comes from the server to its peer."""
         peer = self.peer
         for run, address in batch:
-            if address != peer.address:
+            if address != peer.address and not self._client.floats:
                 self.unknown_sources += len(run.datagrams())
                 continue
             for part in uniform_parts(run):
                 if is_data(part):
                     peer.answer()
-                    peer.data_received(part)
+                    if peer.data_received(part) and address != peer.address:
+                        self._move(address)
                 else:
                     peer.control_received(part.data)
         peer.answer()
         self._owner.batch_ended()
+
+    def _move(self, address: Address) -> None:
+        """Data that is authentic has come from elsewhere: the server is there now (`float`)."""
+        self.log.info("the server answers from {address}: following it", address=readable(address))
+        self.peer.address = address
 
     def link_lost(self, link: ILink, reason: Failure) -> None:
         """The stream has closed."""

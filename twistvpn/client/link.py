@@ -12,8 +12,10 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, c
 from twisted.internet.interfaces import IResolutionReceiver
 from zope.interface import implementer
 
+from twistvpn.interfaces import NOTHING_ASKED, SocketOptions
+from twistvpn.link.sockets import PreparedConnections, open_udp_socket
 from twistvpn.link.stream import StreamLinkFactory
-from twistvpn.link.udp import UdpLink, open_udp_socket
+from twistvpn.link.udp import UdpLink
 
 if TYPE_CHECKING:
     from typing import Any
@@ -78,9 +80,15 @@ def _literal(remote: Remote) -> str | None:
 class LinkOpener:
     """Opens links for one client.  Addresses a name had before serve again where it no longer resolves."""
 
-    def __init__(self, reactor: Any, settings: ClientSettings) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        settings: ClientSettings,
+        options: SocketOptions = NOTHING_ASKED,
+    ) -> None:
         self._reactor = reactor
         self._settings = settings
+        self._options = options
         self._known: dict[str, list[str]] = {}
 
     async def addresses(self, remote: Remote) -> list[str]:
@@ -112,7 +120,7 @@ class LinkOpener:
             return stream, stream.address
         is_ipv6 = ":" in host
         family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
-        sock = open_udp_socket(self._settings.local or "", self._settings.local_port, family)
+        sock = open_udp_socket(self._settings.local or "", self._settings.local_port, family, self._options)
         link = UdpLink(self._reactor, sock, receiver)
         if not is_ipv6:
             return link, (host, remote.port)
@@ -125,4 +133,5 @@ class LinkOpener:
         kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
         settings = self._settings
         bind = (settings.local or "", settings.local_port) if settings.local or settings.local_port else None
-        return kind(self._reactor, host, remote.port, timeout=settings.connect_timeout, bindAddress=bind)
+        connections = PreparedConnections(self._reactor, self._options)
+        return kind(connections, host, remote.port, timeout=settings.connect_timeout, bindAddress=bind)

@@ -125,7 +125,7 @@ class VpnClientService(Service):
         self._tls = ControlTlsFactory(contexts, reactor, client=True)
         self._deadlines = DeadlineQueue(reactor)
         self._remotes = RemoteList(settings.client)
-        self._links: Links = links or LinkOpener(reactor, settings.client)
+        self._links: Links = links or LinkOpener(reactor, settings.client, settings.sockets)
         self._hosts: list[str] = []
         self._host = ""
         self._tun: ITun | None = None

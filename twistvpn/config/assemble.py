@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from twistvpn.config.channels import read_control, read_data, read_keepalive
 from twistvpn.config.login import read_auth_tokens
 from twistvpn.config.material import read_credentials
 from twistvpn.config.settings import ClientSettings, DeviceSettings, ServerSettings, Settings
+from twistvpn.config.sockets import read_sockets
 from twistvpn.config.tls import read_tls
-from twistvpn.config.values import choice, integer, integer_of, seconds, seconds_of, text_of
+from twistvpn.config.values import choice, integer, integer_of, interface, seconds, seconds_of, text_of
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
     from twistvpn.config.directive import Directive, Directives
     from twistvpn.config.networks import Subnet
     from twistvpn.config.settings import Listen, Remote, Route
-
-_DEVICE_NAME = re.compile(r"[^\s/:]{1,15}", re.ASCII)
-"""What the kernel takes as the name of an interface (dev_valid_name in net/core/dev.c)."""
 
 _MAX_PUSHED = 255
 """Bytes; a longer option does not fit the buffer of stock clients."""
@@ -36,6 +33,7 @@ def assemble(
     tls = read_tls(directives, role)
     control = read_control(directives)
     data = read_data(directives, read_keepalive(directives, role))
+    sockets = read_sockets(directives, role)
     return Settings(
         file=directives.file,
         role=role,
@@ -45,6 +43,7 @@ def assemble(
         data=data,
         server=server,
         client=client,
+        sockets=sockets,
         verb=integer_of(directives, "verb", Settings.verb, 0, 11),
         user=text_of(directives, "user"),
         group=text_of(directives, "group"),
@@ -75,8 +74,7 @@ def _check_device(directive: Directive, kind: Directive | None, name: str) -> No
         raise directive.error(f"only tun exists, no {name[:4].rstrip('0123456789')}; use dev tun and routing")
     if kind is None and not name.startswith("tun"):
         raise directive.error("the name does not begin with tun; add dev-type tun")
-    if not _DEVICE_NAME.fullmatch(name):
-        raise directive.error(f"{name!r} is not a name for an interface; it has at most 15 characters, no / or space")
+    interface(directive, name)
 
 
 def read_server(
@@ -85,7 +83,9 @@ def read_server(
     """The server's half."""
     keepalive = read_keepalive(directives, Role.SERVER)
     authenticators = tuple(item.args[0] for item in directives.every("authenticators"))
-    rename = directives.last("username-as-common-name")
+    rename, floats = directives.last("username-as-common-name"), directives.last("float")
+    if floats is not None:
+        directives.note(floats, "changes nothing here: a client that authenticates may change its address anyway")
     if rename is not None and not authenticators:
         raise rename.error("there are no usernames without an authenticator; use INI syntax and its [server] auth")
     return ServerSettings(
@@ -95,7 +95,7 @@ def read_server(
         address=subnet.address,
         address6=subnet.address6,
         pool=subnet.pool,
-        push=tuple(_pushed(item) for item in directives.every("push")),
+        push=(*map(_pushed, directives.every("push")), *_nodelay(directives)),
         routes=routes,
         client_to_client="client-to-client" in directives,
         duplicate_cn="duplicate-cn" in directives,
@@ -108,6 +108,11 @@ def read_server(
         push_ping_restart=keepalive.push_ping_restart,
         explicit_exit_notify=_exit_notify(directives, most=2),
     )
+
+
+def _nodelay(directives: Directives) -> tuple[str, ...]:
+    """What `tcp-nodelay` has clients do; our own sockets do it anyway."""
+    return ("socket-flags TCP_NODELAY",) if "tcp-nodelay" in directives else ()
 
 
 def _pushed(directive: Directive) -> str:
@@ -144,6 +149,7 @@ def read_client(
         explicit_exit_notify=_exit_notify(directives, most=100),
         local=local[0],
         local_port=local[1],
+        floats="float" in directives,
         redirect_gateway=_redirect_flags(redirect) if redirect is not None else None,
         auth_retry=_auth_retry(retry) if retry is not None else ClientSettings.auth_retry,
     )

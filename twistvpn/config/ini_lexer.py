@@ -39,6 +39,11 @@ _COMMON = {
     "route": Form.WORD_LINES,
     "user": Form.WHOLE,
     "group": Form.WHOLE,
+    "mark": Form.WHOLE,
+    "bind-dev": Form.WHOLE,
+    "sndbuf": Form.WHOLE,
+    "rcvbuf": Form.WHOLE,
+    "mtu-disc": Form.WHOLE,
 }
 
 SECTIONS: dict[str, dict[str, Form]] = {
@@ -59,6 +64,8 @@ SECTIONS: dict[str, dict[str, Form]] = {
         "auth-user-pass-optional": Form.FLAG,
         "auth-gen-token": Form.WORDS,
         "auth-gen-token-secret": Form.WHOLE,
+        "multihome": Form.WHOLE,
+        "tcp-nodelay": Form.FLAG,
         **_COMMON,
     },
     "client": {
@@ -73,6 +80,7 @@ SECTIONS: dict[str, dict[str, Form]] = {
         "redirect-gateway": Form.WORDS,
         "local": Form.WHOLE,
         "lport": Form.WHOLE,
+        "float": Form.FLAG,
         **_COMMON,
     },
     "tls": {

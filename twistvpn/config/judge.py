@@ -48,11 +48,18 @@ def _username_field(directive: Directive) -> str:
     raise directive.error("only the common name (CN) names a client; remove it")
 
 
+def _socket_flags(directive: Directive) -> str:
+    if set(directive.args) <= {"TCP_NODELAY"}:
+        return "TCP_NODELAY is always set"
+    raise directive.error("the only flag is TCP_NODELAY, which is always set; remove it")
+
+
 _JUDGES: dict[str, Callable[[Directive], str]] = {
     "compress": _compress,
     "key-method": _key_method,
     "setenv": _setenv,
     "reneg-bytes": _renegotiation_limit,
     "reneg-pkts": _renegotiation_limit,
+    "socket-flags": _socket_flags,
     "x509-username-field": _username_field,
 }

@@ -87,6 +87,7 @@ _READ = [
     *_read("key-direction 1-1", "auth 1-1", "tls-timeout 1-1", "hand-window 1-1", "tran-window 1-1", "reneg-sec 1-2"),
     *_read("cipher 1-1", "data-ciphers 1-1", "data-ciphers-fallback 1-1", "replay-window 1-2", "mssfix 0-2"),
     *_read("max-packet-size 1-1"),
+    *_read("mark 1-1", "bind-dev 1-1", "sndbuf 1-1", "rcvbuf 1-1", "mtu-disc 1-1", "multihome 0-1", "float"),
 ]
 
 _READ_SERVER = [
@@ -95,6 +96,7 @@ _READ_SERVER = [
     *_read("duplicate-cn", "max-clients 1-1", "verify-client-cert 0-1", role=Role.SERVER),
     *_read("username-as-common-name", "auth-user-pass-optional", "auth-gen-token 0-3", role=Role.SERVER),
     *_read("auth-gen-token-secret 0-1", role=Role.SERVER, inline=True),
+    *_read("tcp-nodelay", role=Role.SERVER),
 ]
 
 _READ_CLIENT = [
@@ -112,7 +114,6 @@ _NO_EFFECT = [
         "resolv-retry preresolve ip-remote-hint remote-random-hostname",
         Role.CLIENT,
     ),
-    *_no_effect("a client that authenticates may change its address, a server may not", "float"),
     *_no_effect("keys are agreed on elliptic curves; DH parameters are not used", "dh"),
     *_no_effect("twistd goes to the background unless it has -n", "daemon"),
     *_no_effect("twistd logs, see its --logfile and --syslog", "log log-append syslog"),
@@ -132,10 +133,7 @@ _NO_EFFECT = [
         "queues and tables size themselves",
         "hash-size bcast-buffers tcp-queue-limit stale-routes-check max-routes max-routes-per-client memstats fast-io",
     ),
-    *_no_effect(
-        "sockets keep the kernel's defaults",
-        "sndbuf rcvbuf mtu-disc socket-flags tcp-nodelay passtos",
-    ),
+    *_no_effect("one send takes packets of many flows, which have no common type of service", "passtos"),
     *_no_effect("the tun-mtu alone counts", "tun-mtu-extra tun-mtu-max mtu-test"),
     *_no_effect("IPv6 needs no switch", "tun-ipv6"),
     *_no_effect("the device is /dev/net/tun", "dev-node disable-dco"),
@@ -168,6 +166,7 @@ _JUDGED = [
     *_judged("no script sees the environment; some names are switches of OpenVPN's", "setenv"),
     *_judged("keys are renegotiated by time, and before a cipher's limit; 0 says just that", "reneg-bytes reneg-pkts"),
     *_judged("the common name is the name of a client", "x509-username-field"),
+    *_judged("TCP_NODELAY, the only flag, is always set", "socket-flags"),
 ]
 
 _SCRIPT = "no script is run; remove it, and use twistvpn's Python interfaces where you need a hook"
@@ -231,10 +230,7 @@ _REFUSED = [
     *_refused("use twistd --chroot, or RootDirectory= in the systemd unit", "chroot"),
     *_refused("use SELinuxContext= in the systemd unit", "setcon"),
     *_refused("memory is not locked; remove it, and encrypt the swap space", "mlock"),
-    *_refused("use SO_MARK rules by user or port in nftables", "mark"),
-    *_refused("give local with an address of that device", "bind-dev"),
     *_refused("use a policy routing rule for the device's network", "route-table"),
-    *_refused("give one local (INI: one listen line) for each address", "multihome"),
     *_refused("use tc on the tun device", "shaper"),
     *_refused("sessions are ended by ping-restart alone; remove it", "inactive session-timeout"),
     *_refused("a client that connects anew replaces its old session; remove it", "single-session"),

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from twistvpn.interfaces import NOTHING_ASKED, Lease, SocketOptions
 from twistvpn.wire.compression import Compression
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-    from twistvpn.interfaces import Lease
     from twistvpn.wire.roles import Role
 
 
@@ -258,6 +258,8 @@ class ClientSettings:
     local: str | None = None
     """Address to bind the link to."""
     local_port: int = 0
+    floats: bool = False
+    """The server may answer from another address than it is written to, and move (`float`)."""
     redirect_gateway: tuple[str, ...] | None = None
     """The flags of a `redirect-gateway` of our own; None when there is none (it may still be pushed)."""
     auth_retry: str = "none"
@@ -276,6 +278,8 @@ class Settings:
     data: DataSettings
     server: ServerSettings | None = None
     client: ClientSettings | None = None
+    sockets: SocketOptions = NOTHING_ASKED
+    """What the sockets that carry the tunnel are asked for."""
     verb: int = 3
     user: str | None = None
     group: str | None = None

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 _DECIMAL = re.compile(r"\d+(\.\d+)?", re.ASCII)
 _INTEGER = re.compile(r"\d+", re.ASCII)
+_INTERFACE = re.compile(r"[^\s/:]{1,15}", re.ASCII)
+"""What the kernel takes as the name of an interface (dev_valid_name in net/core/dev.c)."""
 MAX_INTEGER = 2**31 - 1
 
 
@@ -56,6 +58,13 @@ def choice(directive: Directive, text: str, *allowed: str) -> str:
     """One word out of `allowed`."""
     if text not in allowed:
         raise directive.error(f"{text!r} is not one of {', '.join(allowed)}")
+    return text
+
+
+def interface(directive: Directive, text: str) -> str:
+    """A name that an interface may have."""
+    if not _INTERFACE.fullmatch(text):
+        raise directive.error(f"{text!r} is not a name for an interface; it has at most 15 characters, no / or space")
     return text
 
 

@@ -1,15 +1,16 @@
 """Reading a UDP socket dry: datagrams in, runs out.  `_datagrams` is the same compiled, in one call of recvmmsg(2).
 
-Source: udp(7) for UDP_GRO's control message.
+Source: udp(7) for UDP_GRO's control message; `link.multihome` for the other one.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twistvpn.compiled import wanted
-from twistvpn.interfaces import Address, Run
+from twistvpn.interfaces import Address, Multihome, Run
+from twistvpn.link.multihome import home_of
 
 if TYPE_CHECKING:
     import socket
@@ -38,21 +39,25 @@ class Reader(Protocol):
 class OpenReader(Protocol):
     """Makes a reader."""
 
-    def __call__(self, sock: socket.socket, control_size: int) -> Reader:
-        """Read `sock`, with `control_size` bytes for what comes beside a datagram; 0 without UDP_GRO."""
+    def __call__(self, sock: socket.socket, control_size: int, multihome: Multihome = Multihome.NO) -> Reader:
+        """Read `sock`, with `control_size` bytes for what comes beside a datagram; 0 without UDP_GRO and multihome.
+
+        With `multihome` senders have the five values of a path, where the socket has been told to say so.
+        """
 
 
 class DatagramReader:
     """The reader in Python."""
 
-    def __init__(self, sock: socket.socket, control_size: int) -> None:
+    def __init__(self, sock: socket.socket, control_size: int, multihome: Multihome = Multihome.NO) -> None:
         self._socket = sock
         self._control_size = control_size
+        self._multihome = multihome
         self._view = memoryview(bytearray(BYTES_PER_WAKEUP + MAX_DATAGRAM))
 
     def read(self) -> tuple[list[tuple[Run, Address]], int, int]:
         """See `Reader`.  Datagrams are read one behind the other, so that neighbours are a run as they lie."""
-        control_size, view = self._control_size, self._view
+        control_size, view, multihome = self._control_size, self._view, self._multihome
         receive = self._socket.recvmsg_into
         batch: list[tuple[Run, Address]] = []
         start = end = size = empty = code = 0
@@ -68,6 +73,8 @@ class DatagramReader:
                 empty += 1
                 continue
             segment = _segment_size(control, length) if control else length
+            if multihome:
+                address = _path(address, home_of(control, multihome))
             if not (is_open and address == sender and (segment == size or length < size)):
                 if sender is not None:
                     batch.append((Run(bytes(view[start:end]), size), sender))
@@ -86,6 +93,10 @@ def _segment_size(control: list[tuple[int, int, bytes]], length: int) -> int:
         if level == SOL_UDP and kind == UDP_GRO and len(data) >= GRO_SIZE.size:
             return int(GRO_SIZE.unpack_from(data)[0]) or length
     return length
+
+
+def _path(address: tuple[Any, ...], home: bytes | None) -> Any:
+    return address if home is None else (*address, 0, 0, home) if len(address) == 2 else (*address, home)
 
 
 _compiled = wanted("twistvpn.link._datagrams")

@@ -3,7 +3,7 @@
 Addresses stay as the kernel gives them, so on a socket for both IP versions an IPv4 peer is ('::ffff:192.0.2.1', port,
 0, 0); `readable` prints it as people write it.
 
-Sources: udp(7), ip(7), ipv6(7), linux/udp.h, linux/in.h.
+Sources: udp(7), linux/udp.h.
 """
 
 from __future__ import annotations
@@ -13,21 +13,19 @@ import os
 import socket
 import struct
 from collections import Counter
-from contextlib import suppress
-from enum import IntEnum
-from ipaddress import IPv6Address
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twistvpn.errors import EnvironmentRefusal
-from twistvpn.interfaces import Address, Buffer, ILink, ILinkReceiver, Run
+from twistvpn.interfaces import Address, Buffer, ILink, ILinkReceiver, Multihome, Run
+from twistvpn.link.addresses import readable
 from twistvpn.link.datagrams import GRO_SIZE, MAX_DATAGRAM, SOL_UDP, UDP_GRO, OpenReader, open_reader
 from twistvpn.link.gathering import Gathering
+from twistvpn.link.multihome import CONTROL_SIZE, MultihomedSender
 from twistvpn.verbosity import log_observer
 
 if TYPE_CHECKING:
@@ -36,15 +34,9 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorFDSet
 
 UDP_SEGMENT = 103
-SO_SNDBUFFORCE = 32
-SO_RCVBUFFORCE = 33
-IP_MTU_DISCOVER = 10
-IPV6_MTU_DISCOVER = 23
 
 SEGMENT_SIZE = struct.Struct("H")
 
-SOCKET_BUFFER = 4 * 1024 * 1024
-"""Bytes asked for each direction: about 10 ms at 3 Gbit/s."""
 MAX_SEGMENTS = 64
 """Datagrams that one send with UDP_SEGMENT takes (UDP_MAX_SEGMENTS)."""
 MAX_SEND = 65507
@@ -80,107 +72,11 @@ SEGMENT_REFUSALS = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.EOP
 """Segments longer than the path's MTU (EINVAL or EMSGSIZE by kernel version), or a route that cannot segment (EIO)."""
 
 
-class MtuDiscover(IntEnum):
-    """IP_PMTUDISC_* of linux/in.h, OpenVPN's `mtu-disc`."""
-
-    DONT = 0
-    """Never set the Don't Fragment bit."""
-    WANT = 1
-    """The default: set it, and fragment here what is longer than the path's known MTU."""
-    DO = 2
-    """Set it, and refuse to send what is longer."""
-
-
-def set_mtu_discover(sock: socket.socket, mode: MtuDiscover) -> None:
-    """Tell the kernel whether datagrams of this socket may be fragmented."""
-    if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, mode)
-    with suppress(OSError):  # an IPv6 socket has the IPv4 option for mapped peers, unless it is IPv6 alone
-        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, mode)
-
-
-def readable(address: Address) -> str:
-    """Write an address as people do: '192.0.2.1:1194', '[2001:db8::1]:1194', IPv4-mapped ones as IPv4."""
-    host, port = address[0], address[1]
-    if ":" not in host:
-        return f"{host}:{port}"
-    if host.startswith("::ffff:"):
-        mapped = IPv6Address(host).ipv4_mapped
-        if mapped is not None:
-            return f"{mapped}:{port}"
-    return f"[{host}]:{port}"
-
-
-def open_udp_socket(host: str = "", port: int = 0, family: int = socket.AF_UNSPEC) -> socket.socket:
-    """Bind a non-blocking UDP socket with large buffers.
-
-    `host` is an address of this machine or a name of it.  '' is every address: one socket for IPv6 and IPv4 where
-    the host has IPv6, else IPv4; with `family` AF_INET or AF_INET6 that version alone.  '::' is IPv6 alone.  `port`
-    0 takes a free one.
-
-    Raises `twistvpn.errors.EnvironmentRefusal` where the port is taken, reserved, or the address is not ours.
-    """
-    if not host and family == socket.AF_UNSPEC and _has_ipv6():
-        return _bind(socket.AF_INET6, ("::", port), both_versions=1)
-    if not host:
-        every = ("::", port) if family == socket.AF_INET6 else ("0.0.0.0", port)  # noqa: S104  asked for
-        return _bind(socket.AF_INET6 if family == socket.AF_INET6 else socket.AF_INET, every)
-    try:
-        found = socket.getaddrinfo(host, port, family, socket.SOCK_DGRAM, 0, socket.AI_PASSIVE)
-    except (socket.gaierror, UnicodeError) as error:
-        raise EnvironmentRefusal(f"cannot listen on udp {host}:{port}: no address of that name: {error}") from error
-    version, _, _, _, address = found[0]
-    return _bind(version, address)
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-            probe.bind(("::", 0))
-    except OSError:
-        return False
-    return True
-
-
-def _bind(family: int, address: tuple[Any, ...], both_versions: int = 0) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    try:
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1 - both_versions)
-        _enlarge(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF)
-        _enlarge(sock, SO_SNDBUFFORCE, socket.SO_SNDBUF)
-        sock.bind(address)
-    except OSError as error:
-        sock.close()
-        raise bind_refusal("udp", address, error) from error
-    return sock
-
-
-def _enlarge(sock: socket.socket, force: int, ask: int) -> None:
-    """Set a buffer's size past the host's limit (net.core.rmem_max, wmem_max) where we may, else up to it."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, force, SOCKET_BUFFER)
-    except OSError:
-        sock.setsockopt(socket.SOL_SOCKET, ask, SOCKET_BUFFER)
-
-
-def bind_refusal(proto: str, address: tuple[Any, ...], error: OSError) -> EnvironmentRefusal:
-    """Say in one line why a 'udp' or 'tcp' socket cannot be bound to `address`, and what to do."""
-    host, port = str(address[0]), int(address[1])
-    if error.errno == errno.EADDRINUSE:
-        mend = f"another program has port {port} ('ss -lpn sport = :{port}' names it): stop it or choose another port"
-    elif error.errno in {errno.EACCES, errno.EPERM}:
-        mend = "ports below 1024 need root or CAP_NET_BIND_SERVICE" if port < 1024 else "not permitted on this host"
-    elif error.errno == errno.EADDRNOTAVAIL:
-        mend = "no interface of this machine has that address"
-    else:
-        mend = "is this IP version enabled on this host?"
-    return EnvironmentRefusal(f"cannot listen on {proto} {readable((host, port))}: {error.strerror}; {mend}")
-
-
 @implementer(ILink, IReadDescriptor)
 class UdpLink:
-    """A bound, unconnected UDP socket that reads from the moment it is made.
+    """A bound, unconnected UDP socket (`link.sockets`) that reads from the moment it is made.
+
+    With `multihome` the addresses that it hands over are paths, and what is sent to one leaves from its end here.
 
     Each wake-up gives the receiver one batch.  Neighbouring datagrams of one sender and size make one run, whether
     UDP_GRO has joined them or not.  `drops` counts by reason: outgoing 'full', 'too-long', 'filtered',
@@ -198,6 +94,7 @@ class UdpLink:
         sock: socket.socket,
         receiver: ILinkReceiver,
         *,
+        multihome: Multihome = Multihome.NO,
         open_reader: OpenReader = open_reader,
         clock: Callable[[], float] = monotonic,
         sleep: Callable[[float], None] = sleep,
@@ -206,11 +103,13 @@ class UdpLink:
         self.local = f"udp:{readable(sock.getsockname())}"
         self._reactor = reactor
         self._socket = sock
+        self._sender = MultihomedSender(sock) if multihome else sock
         self._receiver = receiver
         self._open = True
         self._segments = _supports(sock, UDP_SEGMENT, 0)
         self._joins = _supports(sock, UDP_GRO, 1)
-        self._reader = open_reader(sock, socket.CMSG_SPACE(GRO_SIZE.size) if self._joins else 0)
+        control_size = socket.CMSG_SPACE(GRO_SIZE.size) if self._joins else 0
+        self._reader = open_reader(sock, control_size + (CONTROL_SIZE if multihome else 0), multihome)
         self._gathering = Gathering()
         self._clock = clock
         self._sleep = sleep
@@ -279,7 +178,7 @@ class UdpLink:
         for start in range(0, len(view), step):
             chunk = view[start : start + step]
             try:
-                self._socket.sendmsg((chunk,), control, 0, address)
+                self._sender.sendmsg((chunk,), control, 0, address)
             except OSError as error:
                 if error.errno in SEGMENT_REFUSALS:
                     self._note_refusal(size, address, error)
@@ -307,7 +206,7 @@ class UdpLink:
 
     def _send_one(self, datagram: Buffer, address: Address) -> None:
         try:
-            self._socket.sendto(datagram, address)
+            self._sender.sendto(datagram, address)
         except OSError as error:
             self._count(error, 1)
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from twistvpn.errors import EnvironmentRefusal
+from twistvpn.interfaces import NOTHING_ASKED, SocketOptions
+from twistvpn.link.sockets import open_tcp_listener, open_udp_socket
 from twistvpn.link.stream import StreamLinkFactory, describe
-from twistvpn.link.udp import UdpLink, bind_refusal, open_udp_socket
+from twistvpn.link.udp import UdpLink
 from twistvpn.verbosity import log_observer
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
     from typing import Any
 
@@ -43,16 +44,26 @@ class Listening(Protocol):
 
 
 class Listeners:
-    """Everything one server listens on.  `bind` may be called while we have privileges, `start` any time later."""
+    """Everything one server listens on.  `bind` may be called while we have privileges, `start` any time later.
+
+    `options` are for UDP and TCP; an endpoint's sockets are the endpoint's affair.
+    """
 
     log = Logger(observer=log_observer)
 
-    def __init__(self, reactor: Any, listen: Sequence[Listen], receiver: ILinkReceiver) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        listen: Sequence[Listen],
+        receiver: ILinkReceiver,
+        options: SocketOptions = NOTHING_ASKED,
+    ) -> None:
         self.links: list[UdpLink] = []
         self.ports: list[IListeningPort] = []
         self._reactor = reactor
         self._listen = listen
         self._receiver = receiver
+        self._options = options
         self._sockets: list[socket.socket] = []
         self._endpoints: list[tuple[str, Deferred[None]]] = []
         self._bound = False
@@ -78,13 +89,11 @@ class Listeners:
 
     def _bind(self, place: Listen) -> None:
         if place.proto == "udp":
-            self._sockets.append(open_udp_socket(place.host, place.port))
+            self._sockets.append(open_udp_socket(place.host, place.port, options=self._options))
             return
-        interface = place.host or ("::" if socket.has_dualstack_ipv6() else "")
-        try:
-            self.ports.append(self._reactor.listenTCP(place.port, self._stream_factory(), interface=interface))
-        except CannotListenError as error:
-            raise bind_refusal("tcp", (interface, place.port), error.socketError) from error
+        with open_tcp_listener(place.host, place.port, self._options) as sock:
+            # The port has a descriptor of its own for the same socket.
+            self.ports.append(self._reactor.adoptStreamPort(sock.fileno(), sock.family, self._stream_factory()))
 
     def _stream_factory(self) -> StreamLinkFactory:
         return StreamLinkFactory(self._receiver, self._reactor)
@@ -93,7 +102,7 @@ class Listeners:
         """Begin to receive.  Endpoints that turn out not to work are told to `on_refusal`."""
         self.bind()
         for sock in self._sockets:
-            self.links.append(UdpLink(self._reactor, sock, self._receiver))
+            self.links.append(UdpLink(self._reactor, sock, self._receiver, multihome=self._options.multihome))
         self._sockets.clear()
         endpoints, self._endpoints = self._endpoints, []
         for endpoint, listening in endpoints:

@@ -92,7 +92,7 @@ class VpnServerService(Service):
         self._key = control_key(settings.control, Role.SERVER)
         self._own = own_addresses(settings.server)
         self._pool = pool
-        self._listen = listen or partial(Listeners, reactor, settings.server.listen)
+        self._listen = listen or partial(Listeners, reactor, settings.server.listen, options=settings.sockets)
         self._listeners: Listening | None = None
         self._chores: list[LoopingCall] = []
 

@@ -11,6 +11,8 @@
 
 #include "../../data/csrc/values.h"
 
+enum multihome { MULTIHOME_NO, MULTIHOME_ADDRESS, MULTIHOME_INTERFACE };
+
 enum {
     SLOTS = 64,
     SLOTS_A_CALL = 16, /* so that a wake-up ends near its bound even if every slot is filled */
@@ -30,12 +32,23 @@ union address {
     struct sockaddr_in6 ipv6;
 };
 
+/* What makes an answer leave from where a datagram came to; `length` is 0 where the kernel has not said. */
+struct home {
+    size_t length;
+    union {
+        struct in_pktinfo ipv4;
+        struct in6_pktinfo ipv6;
+        char bytes[sizeof(struct in6_pktinfo)];
+    } info;
+};
+
 /* Room for one datagram, or for those that UDP_GRO has joined. */
 struct slot {
     struct iovec data;
     union address sender;
+    struct home home; /* of multihomed sockets; stays empty on others */
     union {
-        char bytes[CMSG_SPACE(sizeof(int))];
+        char bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo))];
         struct cmsghdr aligned;
     } control;
 };
@@ -47,8 +60,10 @@ typedef struct {
     struct slot slots[SLOTS];
     struct mmsghdr messages[SLOTS];
     union address last_sender;
+    struct home last_home;
     PyObject *last_address; /* what Python calls the last sender */
     size_t control_size;
+    int multihome; /* Multihome of twistvpn.interfaces */
     int is_busy;
 } Reader;
 
@@ -104,6 +119,37 @@ static size_t segment_size(Reader *self, unsigned index)
     return self->messages[index].msg_len;
 }
 
+/* Note where the datagrams of the filled slots came to, as it goes back into an answer. */
+static void find_homes(Reader *self, unsigned count)
+{
+    for (unsigned index = 0; index < count; index++) {
+        struct msghdr *header = &self->messages[index].msg_hdr;
+        struct home *home = &self->slots[index].home;
+        home->length = 0;
+        for (struct cmsghdr *at = CMSG_FIRSTHDR(header); at; at = CMSG_NXTHDR(header, at)) {
+            if (at->cmsg_level == IPPROTO_IP && at->cmsg_type == IP_PKTINFO &&
+                at->cmsg_len >= CMSG_LEN(sizeof home->info.ipv4)) {
+                home->length = sizeof home->info.ipv4;
+                memcpy(&home->info.ipv4, CMSG_DATA(at), home->length);
+                home->info.ipv4.ipi_addr.s_addr = 0;
+                if (self->multihome != MULTIHOME_INTERFACE)
+                    home->info.ipv4.ipi_ifindex = 0;
+            } else if (at->cmsg_level == IPPROTO_IPV6 && at->cmsg_type == IPV6_PKTINFO &&
+                       at->cmsg_len >= CMSG_LEN(sizeof home->info.ipv6)) {
+                home->length = sizeof home->info.ipv6;
+                memcpy(&home->info.ipv6, CMSG_DATA(at), home->length);
+                if (self->multihome != MULTIHOME_INTERFACE)
+                    home->info.ipv6.ipi6_ifindex = 0;
+            }
+        }
+    }
+}
+
+static int is_same_home(const struct home *one, const struct home *other)
+{
+    return one->length == other->length && !memcmp(one->info.bytes, other->info.bytes, one->length);
+}
+
 static int is_same(const union address *one, const union address *other)
 {
     if (one->any.sa_family != other->any.sa_family)
@@ -116,29 +162,39 @@ static int is_same(const union address *one, const union address *other)
            !memcmp(&one->ipv6.sin6_addr, &other->ipv6.sin6_addr, sizeof one->ipv6.sin6_addr);
 }
 
-static PyObject *make_address(const union address *sender)
+static PyObject *make_address(const union address *sender, const struct home *home)
 {
     char host[INET6_ADDRSTRLEN] = "";
+    unsigned port, flow = 0, scope = 0;
     if (sender->any.sa_family == AF_INET) {
         inet_ntop(AF_INET, &sender->ipv4.sin_addr, host, sizeof host);
-        return Py_BuildValue("(si)", host, ntohs(sender->ipv4.sin_port));
+        port = ntohs(sender->ipv4.sin_port);
+        if (!home->length)
+            return Py_BuildValue("(sI)", host, port);
+    } else {
+        inet_ntop(AF_INET6, &sender->ipv6.sin6_addr, host, sizeof host);
+        port = ntohs(sender->ipv6.sin6_port);
+        flow = ntohl(sender->ipv6.sin6_flowinfo);
+        scope = sender->ipv6.sin6_scope_id;
+        if (!home->length)
+            return Py_BuildValue("(sIII)", host, port, flow, scope);
     }
-    inet_ntop(AF_INET6, &sender->ipv6.sin6_addr, host, sizeof host);
-    return Py_BuildValue("(siII)", host, ntohs(sender->ipv6.sin6_port), ntohl(sender->ipv6.sin6_flowinfo),
-                         sender->ipv6.sin6_scope_id);
+    return Py_BuildValue("(sIIIy#)", host, port, flow, scope, home->info.bytes, (Py_ssize_t)home->length);
 }
 
 /* A new reference; the same object as long as the sender is the same. */
-static PyObject *address_of(Reader *self, const union address *sender)
+static PyObject *address_of(Reader *self, const struct slot *slot)
 {
-    if (!self->last_address || !is_same(&self->last_sender, sender)) {
+    const union address *sender = &slot->sender;
+    if (!self->last_address || !is_same(&self->last_sender, sender) || !is_same_home(&self->last_home, &slot->home)) {
         if (sender->any.sa_family != AF_INET && sender->any.sa_family != AF_INET6) {
             PyErr_SetString(PyExc_ValueError, "the socket is of neither IP version");
             return NULL;
         }
         Py_CLEAR(self->last_address);
-        self->last_address = make_address(sender);
+        self->last_address = make_address(sender, &slot->home);
         self->last_sender = *sender;
+        self->last_home = slot->home;
     }
     return Py_XNewRef(self->last_address);
 }
@@ -154,7 +210,8 @@ static struct joined join(Reader *self, unsigned first, unsigned count)
             continue;
         size_t size = segment_size(self, run.end);
         if (!is_open || (size != run.size && length >= run.size) ||
-            !is_same(&self->slots[first].sender, &self->slots[run.end].sender))
+            !is_same(&self->slots[first].sender, &self->slots[run.end].sender) ||
+            (self->multihome && !is_same_home(&self->slots[first].home, &self->slots[run.end].home)))
             break;
         is_open = size == run.size && length % size == 0;
         run.length += length;
@@ -176,7 +233,7 @@ static PyObject *gather(Reader *self, const struct joined *run)
 static PyObject *make_item(Reader *self, const struct state *state, const struct joined *run)
 {
     PyObject *made = named_tuple(state->run, 2, gather(self, run), PyLong_FromSize_t(run->size));
-    PyObject *address = made ? address_of(self, &self->slots[run->first].sender) : NULL;
+    PyObject *address = made ? address_of(self, &self->slots[run->first]) : NULL;
     PyObject *item = address ? PyTuple_Pack(2, made, address) : NULL;
     Py_XDECREF(made);
     Py_XDECREF(address);
@@ -219,6 +276,8 @@ static PyObject *reader_read(Reader *self, PyObject *Py_UNUSED(ignored))
     self->is_busy = 1;
     Py_BEGIN_ALLOW_THREADS
     count = receive_all(self, (int)fd, &error);
+    if (self->multihome)
+        find_homes(self, count);
     Py_END_ALLOW_THREADS
     PyObject *batch = make_batch(self, PyType_GetModuleState(Py_TYPE(self)), count, &empty);
     clear_slots(self, count);
@@ -228,10 +287,11 @@ static PyObject *reader_read(Reader *self, PyObject *Py_UNUSED(ignored))
 
 static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"sock", "control_size", NULL};
+    static char *names[] = {"sock", "control_size", "multihome", NULL};
     PyObject *socket;
     Py_ssize_t control_size;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "On:DatagramReader", names, &socket, &control_size))
+    int multihome = MULTIHOME_NO;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "On|i:DatagramReader", names, &socket, &control_size, &multihome))
         return NULL;
     Reader *self = (Reader *)type->tp_alloc(type, 0);
     if (!self)
@@ -242,6 +302,7 @@ static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *keywor
         Py_DECREF(self);
         return PyErr_NoMemory();
     }
+    self->multihome = multihome;
     if (control_size > 0)
         self->control_size = sizeof self->slots[0].control;
     for (unsigned index = 0; index < SLOTS; index++) {

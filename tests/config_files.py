@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 
 from twistvpn.config.load import parse
+from twistvpn.crypto.clientkey import ServerKey, timestamp_metadata
 from twistvpn.crypto.statickey import StaticKey
 from twistvpn.errors import ConfigError
 from twistvpn.pki.authority import Authority
@@ -90,6 +91,7 @@ def make_files(path: Path) -> ConfigFiles:
     client = authority.issue_client("client", NOW)
     encryption = BestAvailableEncryption(PASSWORD.encode())
     bundle = serialize_key_and_certificates(b"me", client.key, client.certificate, [authority.certificate], encryption)
+    server_key = ServerKey.generate()
     files = {
         "ca.crt": authority.certificate_pem,
         "server.crt": server.certificate_pem,
@@ -99,6 +101,8 @@ def make_files(path: Path) -> ConfigFiles:
         "encrypted.key": client.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption).decode(),
         "crl.pem": authority.crl({}, NOW),
         "tls-crypt.key": StaticKey.generate().to_text(),
+        "tls-crypt-v2.key": server_key.to_text(),
+        "client-v2.key": server_key.new_client_key(timestamp_metadata(NOW.timestamp())).to_text(),
         "ta.key": StaticKey.generate().to_text(),
         "password": PASSWORD + "\n",
         "wrong-password": "something else\n",

@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from tests.scripted_client import MODERN, ScriptedClient, serving
 from twistvpn.control.session import KeyDerivation
+from twistvpn.crypto.wrapping import ControlKey
 from twistvpn.deadlines import DeadlineQueue
 from twistvpn.interfaces import IAuthenticator, ILinkReceiver
 from twistvpn.server.auth import CredAuthenticator
@@ -279,7 +280,8 @@ def test_whoever_comes_while_the_server_stops_is_not_let_in() -> None:
     vpn = serving()
     factory = vpn.server.factory
     vpn.server.stop()
-    assert factory.open_peer(None, ("203.0.113.1", 1), 1, None) is None  # type: ignore[arg-type]
+    wrapping = ControlKey.plain().new_wrapping()
+    assert factory.open_peer(None, ("203.0.113.1", 1), wrapping, None) is None  # type: ignore[arg-type]
 
 
 @implementer(ILinkReceiver)

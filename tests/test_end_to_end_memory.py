@@ -71,9 +71,9 @@ class DocumentedExampleTests(SynchronousTestCase):
 
 
 @pytest.mark.parametrize("proto", ["udp", "tcp"])
-@pytest.mark.parametrize("control", ["tls-crypt", "tls-auth", "none"])
+@pytest.mark.parametrize("control", ["tls-crypt-v2", "tls-crypt", "tls-auth", "none"])
 def test_every_wrapping_over_both_kinds_of_link(
-    proto: Literal["udp", "tcp"], control: Literal["tls-crypt", "tls-auth", "none"]
+    proto: Literal["udp", "tcp"], control: Literal["tls-crypt-v2", "tls-crypt", "tls-auth", "none"]
 ) -> None:
     assert_joined(pair(proto=proto, control=control))
 

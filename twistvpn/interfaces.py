@@ -29,6 +29,8 @@ On a multihomed socket a path: five values for both IP versions, the last the in
 datagram leave from the address of ours that the remote has written to.
 """
 
+_TIMESTAMP_SIZE = 8
+
 VNET_HEADER_SIZE = 10
 """Bytes of struct virtio_net_hdr (linux/virtio_net.h) without the num_buffers field."""
 
@@ -222,6 +224,42 @@ class IConversation(Interface):
         """Send the user to a web page.
 
         Raises `twistvpn.errors.AuthenticationRejected` where the client has neither 'webauth' nor 'openurl'.
+        """
+
+
+USER_METADATA = 0
+"""Kind of a client key's metadata: the maker's own bytes."""
+
+TIMESTAMP_METADATA = 1
+"""Kind of a client key's metadata: the time of its making, u64 seconds since the epoch."""
+
+
+class ClientKeyMetadata(NamedTuple):
+    """What whoever made a client's tls-crypt-v2 key has put in, for the server alone to read."""
+
+    kind: int | None
+    """`USER_METADATA`, `TIMESTAMP_METADATA`, or a number that nobody has defined; None where nothing was put in."""
+
+    data: bytes
+    """At most 733 bytes."""
+
+    @property
+    def made(self) -> int | None:
+        """When the key was made, in seconds since the epoch; None where that was not put in."""
+        if self.kind != TIMESTAMP_METADATA or len(self.data) < _TIMESTAMP_SIZE:
+            return None
+        return int.from_bytes(self.data[:_TIMESTAMP_SIZE], "big", signed=True)
+
+
+class IClientKeyVerifier(Interface):
+    """Decides by a client's tls-crypt-v2 key alone whether it may even begin TLS; stock's tls-crypt-v2-verify."""
+
+    def verify(metadata: ClientKeyMetadata, address: Address) -> None:
+        """Return to let the client go on.
+
+        Raises `twistvpn.errors.AuthenticationRejected` to refuse it; the text is for our log, the client hears
+        nothing.  It is called between packets and must not block; who has to ask elsewhere does it in
+        `IAuthenticator`.
         """
 
 

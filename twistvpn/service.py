@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from twistvpn.config.settings import ServerSettings, Settings
-    from twistvpn.interfaces import IAuthenticator, IPool, ITun
+    from twistvpn.interfaces import IAuthenticator, IClientKeyVerifier, IPool, ITun
 
 
 def make_service(
@@ -45,12 +45,14 @@ def make_server_service(
     authenticator: IAuthenticator | None = None,
     factory_class: type[VpnFactory] = VpnFactory,
     pool: IPool | None = None,
+    client_key_verifier: IClientKeyVerifier | None = None,
 ) -> VpnServerService:
     """The server that `settings` describe.
 
     `on_fatal` is called with one line when it cannot go on.  `open_device` puts another device in the place of the
     host's tun (`tun.null.NullTun` for none); the host's addresses and routes are then left alone.  `authenticator`
-    and `pool` replace the configured ones.  `factory_class`, a subclass with a `protocol` of its own, says what becomes
+    and `pool` replace the configured ones; `client_key_verifier` is asked about clients with tls-crypt-v2 keys before
+    they may begin TLS.  `factory_class`, a subclass with a `protocol` of its own, says what becomes
     of the clients' packets.  Raises `ConfigError` where the settings cannot work together.
     """
     assert settings.server is not None
@@ -58,7 +60,15 @@ def make_server_service(
     opener = open_device or _tun_opener(reactor, settings, on_fatal)
     chosen = authenticator or make_authenticator(settings.server)
     return VpnServerService(
-        reactor, settings, opener, configurator, chosen, on_fatal, factory_class=factory_class, pool=pool
+        reactor,
+        settings,
+        opener,
+        configurator,
+        chosen,
+        on_fatal,
+        factory_class=factory_class,
+        pool=pool,
+        client_key_verifier=client_key_verifier,
     )
 
 

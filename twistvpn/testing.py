@@ -29,6 +29,7 @@ from twisted.internet.task import Clock
 
 from twistvpn.client.service import ClientState, VpnClientService
 from twistvpn.config.load import parse
+from twistvpn.crypto.clientkey import ServerKey, timestamp_metadata
 from twistvpn.crypto.statickey import StaticKey
 from twistvpn.memory import MemoryLink, MemoryNetwork, MemoryTun
 from twistvpn.pki.authority import Authority
@@ -46,7 +47,16 @@ if TYPE_CHECKING:
     from twistvpn.config.settings import Remote
     from twistvpn.control.push import PushedOptions
     from twistvpn.errors import EnvironmentRefusal
-    from twistvpn.interfaces import Address, Buffer, Frame, IAuthenticator, ILink, ILinkReceiver, IPool
+    from twistvpn.interfaces import (
+        Address,
+        Buffer,
+        Frame,
+        IAuthenticator,
+        IClientKeyVerifier,
+        ILink,
+        ILinkReceiver,
+        IPool,
+    )
     from twistvpn.pki.authority import Issued
 
 __all__ = [
@@ -118,6 +128,7 @@ class ServerEnd:
         proto: str,
         authenticator: IAuthenticator | None,
         pool: IPool | None,
+        client_key_verifier: IClientKeyVerifier | None,
         factory_class: type[VpnFactory],
         offloads: Collection[int],
     ) -> None:
@@ -140,6 +151,7 @@ class ServerEnd:
             self._give_up,
             factory_class=factory_class,
             pool=pool,
+            client_key_verifier=client_key_verifier,
             listen=self._listen,
         )
 
@@ -293,6 +305,7 @@ class Pair:
         server_options: str,
         authenticator: IAuthenticator | None,
         pool: IPool | None,
+        client_key_verifier: IClientKeyVerifier | None,
         factory_class: type[VpnFactory],
         offloads: Collection[int],
     ) -> None:
@@ -305,32 +318,41 @@ class Pair:
         self._proto = proto
         self._control = control
         self._static_key = StaticKey.generate().to_text()
+        self.server_key = ServerKey.generate()
+        """What the clients' own keys are wrapped under with tls-crypt-v2."""
         self._offloads = offloads
         text = self._server_text() + server_options
-        self.server = ServerEnd(self, text, proto, authenticator, pool, factory_class, offloads)
+        self.server = ServerEnd(self, text, proto, authenticator, pool, client_key_verifier, factory_class, offloads)
 
     def _server_text(self) -> str:
         issued = self.authority.issue_server("server", ["vpn.example.org"], self.valid_from)
         blocks = {"ca": self.authority.certificate_pem, "cert": issued.certificate_pem, "key": issued.key_pem}
         direction = ""
-        if self._control != "none":
+        if self._control == "tls-crypt-v2":
+            blocks[self._control] = self.server_key.to_text()
+        elif self._control != "none":
             blocks[self._control] = self._static_key
             direction = "key-direction 0\n" if self._control == "tls-auth" else ""
         inline = "".join(f"<{tag}>\n{text.strip()}\n</{tag}>\n" for tag, text in blocks.items())
         return f"proto {self._proto}\n{_SERVER_OPTIONS}{direction}{inline}"
 
     def _client_text(self, issued: Issued) -> str:
-        control = None
-        if self._control != "none":
-            control = ControlBlock(self._control, self._static_key, 1 if self._control == "tls-auth" else None)
         return client_profile(
             issued,
             remotes=[RemoteEntry("192.0.2.1", 1194, self._proto)],
             ca=self.authority.certificate_pem,
             server_name="server",
-            control=control,
+            control=self._control_block(),
             ciphers=self.server.service.settings.data.ciphers,
         )
+
+    def _control_block(self) -> ControlBlock | None:
+        if self._control == "none":
+            return None
+        if self._control == "tls-crypt-v2":
+            own = self.server_key.new_client_key(timestamp_metadata(self.clock.seconds()))
+            return ControlBlock(self._control, own.to_text())
+        return ControlBlock(self._control, self._static_key, 1 if self._control == "tls-auth" else None)
 
     @property
     def client(self) -> ClientEnd:
@@ -413,7 +435,7 @@ def pair(
     server: str = "",
     client: str = "",
     proto: Literal["udp", "tcp"] = "udp",
-    control: Literal["tls-crypt", "tls-auth", "none"] = "tls-crypt",
+    control: Literal["tls-crypt-v2", "tls-crypt", "tls-auth", "none"] = "tls-crypt",
     seed: int = 0,
     loss: float = 0.0,
     duplication: float = 0.0,
@@ -421,6 +443,7 @@ def pair(
     delay: float = 0.01,
     authenticator: IAuthenticator | None = None,
     pool: IPool | None = None,
+    client_key_verifier: IClientKeyVerifier | None = None,
     factory_class: type[VpnFactory] = VpnFactory,
     offloads: Collection[int] = (),
     connect: bool = True,
@@ -429,9 +452,9 @@ def pair(
 
     `server` and `client` are options in OpenVPN's syntax, added to configurations that work; the networks inside are
     10.8.0.0/24 and fd00:8::/64.  `control` protects the control channel.  `seed`, `loss`, `duplication`,
-    `reordering` and `delay` (seconds) are the network's, as in `MemoryNetwork`.  `authenticator`,
-    `pool` and `factory_class` are the server's, `offloads` the TUN_F_* flags that the devices claim.  With `connect`
-    False nothing is started: call `Pair.connect`, or `start` on the ends.
+    `reordering` and `delay` (seconds) are the network's, as in `MemoryNetwork`.  `authenticator`, `pool`,
+    `client_key_verifier` and `factory_class` are the server's, `offloads` the TUN_F_* flags that the devices claim.
+    With `connect` False nothing is started: call `Pair.connect`, or `start` on the ends.
 
     Raises `ConfigError` for options that do not work, `AssertionError` if a client cannot connect.
     """
@@ -445,6 +468,7 @@ def pair(
         server_options=server,
         authenticator=authenticator,
         pool=pool,
+        client_key_verifier=client_key_verifier,
         factory_class=factory_class,
         offloads=offloads,
     )

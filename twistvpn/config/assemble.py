@@ -31,7 +31,7 @@ def assemble(
     """The whole configuration, from the half that is the role's and all that is not."""
     status, status_interval = _status(directives)
     tls = read_tls(directives, role)
-    control = read_control(directives)
+    control = read_control(directives, role)
     data = read_data(directives, read_keepalive(directives, role))
     sockets = read_sockets(directives, role)
     return Settings(

@@ -6,16 +6,21 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from twistvpn.config.material import read_static_key
+from twistvpn.config.material import read_control_key
 from twistvpn.config.settings import ControlSettings, ControlWrapping, DataSettings
 from twistvpn.config.values import choice, integer, integer_of, seconds, seconds_of
 from twistvpn.crypto.ciphers import canonical_name
+from twistvpn.crypto.clientkey import ClientKey, ServerKey
 from twistvpn.crypto.digests import hashlib_name
+from twistvpn.crypto.statickey import StaticKey
 from twistvpn.errors import ConfigError
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
     from twistvpn.config.directive import Directive, Directives
+    from twistvpn.config.settings import Material
+
+_DAY = 86400.0
 
 PULL_PING_RESTART = 120.0
 """Seconds after which a client that pulls counts a silent server as gone, until it is told otherwise."""
@@ -38,7 +43,7 @@ class Keepalive:
     push_ping_restart: float = 0.0
 
 
-def read_control(directives: Directives) -> ControlSettings:
+def read_control(directives: Directives, role: Role) -> ControlSettings:
     """What wraps control packets, and their timers."""
     tls_auth, tls_crypt = directives.last("tls-auth"), directives.last("tls-crypt")
     if tls_auth is not None and tls_crypt is not None:
@@ -51,7 +56,10 @@ def read_control(directives: Directives) -> ControlSettings:
     key = tls_auth or tls_crypt
     return ControlSettings(
         wrapping=wrapping,
-        key=read_static_key(directives, key) if key is not None else None,
+        key=read_control_key(directives, key, StaticKey.from_text) if key is not None else None,
+        crypt_v2=_crypt_v2(directives, role, key),
+        force_cookie=_force_cookie(directives),
+        client_key_max_age=_client_key_max_age(directives),
         key_direction=_key_direction(directives, tls_auth),
         auth=_digest(directives, wrapping),
         max_packet_size=integer_of(directives, "max-packet-size", ControlSettings.max_packet_size, 154, 2048),
@@ -60,6 +68,34 @@ def read_control(directives: Directives) -> ControlSettings:
         tran_window=seconds_of(directives, "tran-window", 3600.0),
         reneg_sec=_reneg_sec(directives),
     )
+
+
+def _crypt_v2(directives: Directives, role: Role, other: Directive | None) -> Material | None:
+    """The key file of tls-crypt-v2; a client with it can have no other key, a server can."""
+    directive = directives.last("tls-crypt-v2")
+    if directive is None:
+        return None
+    if role is Role.SERVER:
+        return read_control_key(directives, directive, ServerKey.from_text)
+    if other is not None:
+        raise directive.contradiction(other)
+    return read_control_key(directives, directive, ClientKey.from_text)
+
+
+def _force_cookie(directives: Directives) -> bool:
+    directive = directives.last("tls-crypt-v2")
+    if directive is None or len(directive.args) < 2:
+        return False
+    return choice(directive, directive.args[1], "allow-noncookie", "force-cookie") == "force-cookie"
+
+
+def _client_key_max_age(directives: Directives) -> float | None:
+    directive = directives.last("tls-crypt-v2-max-age")
+    if directive is None:
+        return None
+    if "tls-crypt-v2" not in directives:
+        raise directive.error("there is no tls-crypt-v2 whose keys could be too old; add it, or remove this")
+    return integer(directive, directive.args[0], 1, 0x7FFFFFFF) * _DAY
 
 
 def _key_direction(directives: Directives, tls_auth: Directive | None) -> int | None:

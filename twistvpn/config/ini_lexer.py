@@ -103,6 +103,8 @@ SECTIONS: dict[str, dict[str, Form]] = {
     },
     "control": {
         "tls-crypt": Form.WHOLE,
+        "tls-crypt-v2": Form.WORDS,
+        "tls-crypt-v2-max-age": Form.WHOLE,
         "tls-auth": Form.WORDS,
         "auth": Form.WHOLE,
         "hand-window": Form.WHOLE,

@@ -19,10 +19,11 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
 from twistvpn.config.settings import Material
-from twistvpn.crypto.statickey import StaticKey
 from twistvpn.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
     from twistvpn.config.directive import Directive, Directives
@@ -133,11 +134,11 @@ def read_crl(directives: Directives) -> str | Material | None:
     return material if directive.inline else directives.path(directive.args[0])
 
 
-def read_static_key(directives: Directives, directive: Directive) -> Material:
-    """The static key of tls-auth or tls-crypt."""
+def read_control_key(directives: Directives, directive: Directive, parse: Callable[[bytes], object]) -> Material:
+    """A key of the control channel, which must be one that `parse` takes."""
     material = read_material(directives, directive)
     try:
-        StaticKey.from_text(material.data)
+        parse(material.data)
     except ConfigError as error:
         raise directive.error(f"{_whence(directive)}: {error.message}") from None
     return material

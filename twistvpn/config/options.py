@@ -83,7 +83,7 @@ _READ = [
     *_read("askpass 0-1", "remote-cert-tls 1-1", "remote-cert-eku 1-1", "verify-x509-name 1-2"),
     *_read("tls-version-min 1-2", "tls-version-max 1-1", "tls-cipher 1-1", "tls-ciphersuites 1-1", "tls-groups 1-1"),
     *_read("tls-cert-profile 1-1", "tls-server", "tls-client", "mode 1-1"),
-    *_read("tls-auth 1-2", "tls-crypt 1-1", inline=True),
+    *_read("tls-auth 1-2", "tls-crypt 1-1", "tls-crypt-v2 1-2", inline=True),
     *_read("key-direction 1-1", "auth 1-1", "tls-timeout 1-1", "hand-window 1-1", "tran-window 1-1", "reneg-sec 1-2"),
     *_read("cipher 1-1", "data-ciphers 1-1", "data-ciphers-fallback 1-1", "replay-window 1-2", "mssfix 0-2"),
     *_read("max-packet-size 1-1"),
@@ -97,6 +97,7 @@ _READ_SERVER = [
     *_read("username-as-common-name", "auth-user-pass-optional", "auth-gen-token 0-3", role=Role.SERVER),
     *_read("auth-gen-token-secret 0-1", role=Role.SERVER, inline=True),
     *_read("tcp-nodelay", role=Role.SERVER),
+    *_read("tls-crypt-v2-max-age 1-1", role=Role.SERVER),
 ]
 
 _READ_CLIENT = [
@@ -188,9 +189,6 @@ _REFUSED = [
         "static key mode has no TLS and no forward secrecy; use certificates (twistvpn init makes them)", "secret"
     ),
     *_refused("use certificates (twistvpn init makes them)", "allow-deprecated-insecure-static-crypto"),
-    *_refused(
-        "only tls-crypt and tls-auth exist; give both ends one tls-crypt key", "tls-crypt-v2 tls-crypt-v2-max-age"
-    ),
     *_refused("LZO framing changes every packet; remove it on both sides", "comp-lzo"),
     *_refused("datagrams are not fragmented; remove it on both sides and lower mssfix", "fragment"),
     *_refused("it is a name of fragment's; remove it on both sides and lower mssfix", "mtu-dynamic"),

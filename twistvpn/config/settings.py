@@ -141,6 +141,13 @@ class ControlSettings:
     wrapping: ControlWrapping = ControlWrapping.NONE
     key: Material | None = None
     """The static key file of tls-auth or tls-crypt."""
+    crypt_v2: Material | None = None
+    """The key file of tls-crypt-v2: a client's own key, or what a server's clients have theirs wrapped under.  A server
+    may have `wrapping` beside it for its other clients; with NONE all must have a key of their own."""
+    force_cookie: bool = False
+    """Refuse tls-crypt-v2 clients before 2.6, which make a server keep state for their first packet."""
+    client_key_max_age: float | None = None
+    """Seconds that a client's tls-crypt-v2 key is good for (`tls-crypt-v2-max-age`); None is for ever."""
     key_direction: int | None = None
     """0 or 1 for tls-auth with a key direction, None for both ways the same."""
     auth: str = "SHA1"

@@ -1,23 +1,29 @@
-"""The control channel's static key, from the settings."""
+"""The control channel's keys, from the settings."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from twistvpn.config.settings import ControlWrapping
+from twistvpn.crypto.clientkey import ClientKey
 from twistvpn.crypto.statickey import KeyDirection, StaticKey
 from twistvpn.crypto.wrapping import ControlKey
+from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
     from twistvpn.config.settings import ControlSettings
-    from twistvpn.wire.roles import Role
 
 
 _DIRECTIONS = {None: KeyDirection.BIDIRECTIONAL, 0: KeyDirection.NORMAL, 1: KeyDirection.INVERSE}
 
 
 def control_key(settings: ControlSettings, role: Role) -> ControlKey:
-    """How `settings` want control packets protected.  Raises `ConfigError` for a key that is none."""
+    """How `settings` want control packets protected; for a server, those of clients without a key of their own.
+
+    Raises `ConfigError` for a key that is none.
+    """
+    if settings.crypt_v2 is not None and role is Role.CLIENT:
+        return ControlKey.tls_crypt_v2(ClientKey.from_text(settings.crypt_v2.data))
     if settings.wrapping is ControlWrapping.NONE or settings.key is None:
         return ControlKey.plain()
     key = StaticKey.from_text(settings.key.data)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from twistvpn.control.exchange import KeyExchange
 from twistvpn.control.tls import ControlTlsFactory, ReliableTransport, drop
 from twistvpn.errors import KeyGone, MalformedPacket
+from twistvpn.wire.earlyneg import EarlyFlag, decode_early_flags
 from twistvpn.wire.opcodes import Opcode
 
 if TYPE_CHECKING:
@@ -61,11 +62,23 @@ RESETS = frozenset(
 class Negotiation:
     """The control channel of one key id, from the reset to its last message.
 
-    `give_up_at` (seconds) is when an unfinished handshake counts as failed; `retire_at` is set once a
-    newer key has taken over.
+    `max_payload` is the bytes of TLS in a message at most, `wrapped_size` those of the wrapped key that a client of
+    tls-crypt-v2 shows where it is asked to.  `give_up_at` (seconds) is when an unfinished handshake counts as
+    failed; `retire_at` is set once a newer key has taken over.
     """
 
-    __slots__ = ("_factory", "_tls", "_transport", "exchange", "give_up_at", "key_id", "reliable", "retire_at", "state")
+    __slots__ = (
+        "_factory",
+        "_tls",
+        "_transport",
+        "_wrapped_size",
+        "exchange",
+        "give_up_at",
+        "key_id",
+        "reliable",
+        "retire_at",
+        "state",
+    )
 
     def __init__(
         self,
@@ -75,6 +88,7 @@ class Negotiation:
         tls: ControlTlsFactory,
         *,
         max_payload: int,
+        wrapped_size: int,
         give_up_at: float,
     ) -> None:
         self.key_id = key_id
@@ -86,6 +100,7 @@ class Negotiation:
         self._factory = tls
         self._tls: TLSMemoryBIOProtocol | None = None
         self._transport = ReliableTransport(reliable, max_payload)
+        self._wrapped_size = wrapped_size
 
     def advance(self, occurred: Input) -> None:
         """Move along `TRANSITIONS`; raises `MalformedPacket` for what may not happen now."""
@@ -99,6 +114,7 @@ class Negotiation:
     def deliver(self, message: Message) -> None:
         """Take the next message in order."""
         if message.opcode in RESETS:
+            self._read_early_flags(message)
             self.advance(Input.PEER_RESET)
         elif self._tls is None or self.state is State.RESETTING:
             raise MalformedPacket("TLS data before the reset")
@@ -106,6 +122,12 @@ class Negotiation:
             self._tls.dataReceived(message.payload)
             if self._transport.disconnecting:
                 self.drop()
+
+    def _read_early_flags(self, reset: Message) -> None:
+        if reset.opcode is Opcode.P_CONTROL_HARD_RESET_SERVER_V2 and self._wrapped_size:
+            flags = decode_early_flags(reset.payload)
+            if EarlyFlag.RESEND_WKC in flags:
+                self._transport.show_key(self._wrapped_size)
 
     def send(self, text: str) -> None:
         """Send a control message."""

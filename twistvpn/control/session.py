@@ -105,6 +105,8 @@ class ControlSession:
     ) -> None:
         self.session_id = os.urandom(SESSION_ID_SIZE) if session_id is None else session_id
         self.remote_session_id: bytes | None = None
+        self.is_proven = False
+        """Whether the peer has shown that it receives what is sent to its address."""
         self._role = role
         self._wrapping = wrapping
         self._later_wrapping = wrapping
@@ -122,7 +124,7 @@ class ControlSession:
     def connect(self, now: float) -> None:
         """Begin as the client: a hard reset goes out."""
         self._now = now
-        self._open(0, Opcode.P_CONTROL_HARD_RESET_CLIENT_V2, Reliable(self._settings.tls_timeout))
+        self._open(0, self._wrapping.key.client_reset, Reliable(self._settings.tls_timeout))
 
     def accept(self, remote_session_id: bytes, now: float) -> None:
         """Begin as the server on a stream, where the client's hard reset is about to be taken."""
@@ -151,6 +153,7 @@ class ControlSession:
             KeyExchange(self._offer(), self),
             self._tls,
             max_payload=self._settings.max_packet_size - _FIXED_HEADER - self._wrapping_of(key_id).overhead,
+            wrapped_size=self._wrapping_of(key_id).key.wrapped_size,
             give_up_at=self._now + self._settings.hand_window,
         )
         self._keys[key_id] = negotiation
@@ -216,6 +219,7 @@ class ControlSession:
     def _check_session_ids(self, packet: ControlPacket) -> None:
         if packet.remote_session_id not in {None, self.session_id}:
             raise WrongSession("acknowledges another session's messages")
+        self.is_proven |= packet.remote_session_id is not None
         if self.remote_session_id is None:
             if packet.opcode is not Opcode.P_CONTROL_HARD_RESET_SERVER_V2 or packet.remote_session_id is None:
                 raise WrongSession("not the answer to our reset")

@@ -45,7 +45,12 @@ class ReliableTransport:
     def __init__(self, reliable: Reliable, max_payload: int) -> None:
         self._reliable = reliable
         self._max_payload = max_payload
+        self._next = (Opcode.P_CONTROL_V1, max_payload)
         self.disconnecting = False
+
+    def show_key(self, wrapped_size: int) -> None:
+        """Let the next message bring the client's wrapped key along, which leaves so many bytes less for TLS."""
+        self._next = (Opcode.P_CONTROL_WKC_V1, max(0, self._max_payload - wrapped_size))
 
     def write(self, data: bytes) -> None:
         """Cut TLS records into messages and queue them."""
@@ -55,8 +60,11 @@ class ReliableTransport:
             # TLS answers some of what it is sent; a peer that asks and never acknowledges would fill our memory.
             self.disconnecting = True
             return
-        for start in range(0, len(data), self._max_payload):
-            self._reliable.enqueue(Opcode.P_CONTROL_V1, data[start : start + self._max_payload])
+        while data:
+            opcode, room = self._next
+            self._next = (Opcode.P_CONTROL_V1, self._max_payload)
+            self._reliable.enqueue(opcode, data[:room])
+            data = data[room:]
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Queue several buffers as one."""

@@ -1,10 +1,13 @@
-"""What protects control packets before TLS does: nothing, an HMAC (tls-auth), or HMAC and cipher (tls-crypt).
+"""What protects control packets before TLS does: nothing, an HMAC (tls-auth), or HMAC and cipher (tls-crypt, -v2).
 
     plain       header | body
     tls-auth    header | hmac | u32 packet id | u32 time | body
                 the HMAC covers packet id, time, header, body, in this order
     tls-crypt   header | u32 packet id | u32 time | 32 bytes tag | ciphertext of the body
                 tag = HMAC-SHA256 of header, packet id, time, body; AES-256-CTR, its IV the tag's first 16 bytes
+
+    tls-crypt-v2  as tls-crypt, under the client's own key, which a client's reset (P_CONTROL_HARD_RESET_CLIENT_V3)
+                and P_CONTROL_WKC_V1 bring along behind all this, wrapped (`twistvpn.crypto.clientkey`)
 
 The header is 9 bytes (see `twistvpn.wire.packets`); time is in seconds since the epoch.
 
@@ -18,27 +21,23 @@ import struct
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
-from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.algorithms import AES256
-from cryptography.hazmat.primitives.ciphers.modes import CTR
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.hmac import HMAC
-
+from twistvpn.crypto.clientkey import cut_wrapped_key
 from twistvpn.crypto.digests import hashlib_name
 from twistvpn.crypto.replay import ControlReplayWindow
+from twistvpn.crypto.siv import TAG_SIZE, SivKeys
 from twistvpn.crypto.statickey import KeyDirection, StaticKey
 from twistvpn.errors import AuthenticationFailure, MalformedPacket, PacketIdExhausted
+from twistvpn.wire.earlyneg import FIRST_PACKET_ID
+from twistvpn.wire.opcodes import KEY_BEARERS, Opcode
 from twistvpn.wire.packets import HEADER_SIZE, ControlPacket, decode_body, decode_header, encode_body, encode_header
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
-    from twistvpn.interfaces import Buffer
+    from twistvpn.crypto.clientkey import ClientKey
+    from twistvpn.interfaces import Buffer, ClientKeyMetadata
 
 _PACKET_ID = struct.Struct(">II")
 _MAX_U32 = 0xFFFFFFFF
-_TAG_SIZE = 32
-_IV_SIZE = 16
-_CRYPT_KEY_SIZE = 32
 
 
 def packet_id_field(packet_id: int, now: float) -> bytes:
@@ -72,6 +71,18 @@ class ControlKey(ABC):
         self.static = static
         """What the two ends share; None where they share nothing."""
 
+    client_reset = Opcode.P_CONTROL_HARD_RESET_CLIENT_V2
+    """A client's first packet."""
+
+    first_packet_id = 1
+    """The packet id of a session's first packet."""
+
+    wrapped_size = 0
+    """Bytes of the wrapped key that a client appends to packets of `KEY_BEARERS`."""
+
+    metadata: ClientKeyMetadata | None = None
+    """What a client's own key has shown the server; None for a key that is not a client's own."""
+
     @abstractmethod
     def seal(self, packet: ControlPacket, packet_id: bytes) -> bytes:
         """Make the datagram to send; `packet_id` is a `packet_id_field`."""
@@ -99,6 +110,16 @@ class ControlKey(ABC):
         direction = KeyDirection.NORMAL if role is Role.SERVER else KeyDirection.INVERSE
         return _TlsCryptKey(key, direction)
 
+    @staticmethod
+    def tls_crypt_v2(key: ClientKey) -> ControlKey:
+        """Make a client's tls-crypt-v2 out of its own key."""
+        return _OwnKey(key)
+
+    @staticmethod
+    def tls_crypt_v2_client(key: StaticKey, metadata: ClientKeyMetadata) -> ControlKey:
+        """Make a server's tls-crypt-v2 for the client whose key this is."""
+        return _ClientsKey(key, metadata)
+
     def dynamic(self, material: bytes, role: Role) -> ControlKey:
         """Make the key that control packets of a session's later keys go under: dynamic tls-crypt.
 
@@ -108,40 +129,40 @@ class ControlKey(ABC):
         exported = StaticKey(material)
         return ControlKey.tls_crypt(exported if self.static is None else self.static.xor(exported), role)
 
-    def new_wrapping(self, first_packet_id: int = 1) -> Wrapping:
-        """Make a session's own wrapping, whose first packet gets `first_packet_id`.
+    def new_wrapping(self, first_packet_id: int | None = None) -> Wrapping:
+        """Make a session's own wrapping, whose first packet gets `first_packet_id`, by default the key's.
 
         Whoever has already sent a packet of the session under another wrapping, as a stateless server
         has, goes on with the next id, so that the peer's replay window lets it pass.
         """
-        return Wrapping(self, first_packet_id)
+        return Wrapping(self, self.first_packet_id if first_packet_id is None else first_packet_id)
 
 
 class Wrapping:
     """One session's protection: a key, and the session's packet ids out and replay window in."""
 
-    __slots__ = ("_ids", "_key", "_window")
+    __slots__ = ("_ids", "_window", "key")
 
     def __init__(self, key: ControlKey, first_packet_id: int) -> None:
-        self._key = key
+        self.key = key
         self._ids = _PacketIds(first_packet_id)
         self._window = ControlReplayWindow()
 
     @property
     def overhead(self) -> int:
         """Bytes that wrapping adds to header and body."""
-        return self._key.overhead
+        return self.key.overhead
 
     def dynamic(self, material: bytes, role: Role) -> Wrapping:
         """Make the wrapping of the session's later keys (`ControlKey.dynamic`); it counts its packets anew."""
-        return self._key.dynamic(material, role).new_wrapping()
+        return self.key.dynamic(material, role).new_wrapping()
 
     def wrap(self, packet: ControlPacket, now: float) -> bytes:
         """Make the datagram to send; `now` is the wall clock in seconds since the epoch.
 
         Every call takes a new packet id, also for a packet that is sent again.  Raises `PacketIdExhausted`.
         """
-        return self._key.seal(packet, self._ids.take(now))
+        return self.key.seal(packet, self._ids.take(now))
 
     def unwrap(self, datagram: Buffer) -> ControlPacket:
         """Open the packet in a datagram.
@@ -149,7 +170,7 @@ class Wrapping:
         Raises `AuthenticationFailure`, `ReplayedPacket` or `MalformedPacket`, and notes the
         packet id only of what is authentic.
         """
-        return self.admit(self._key.open(datagram))
+        return self.admit(self.key.open(datagram))
 
     def admit(self, opened: Opened) -> ControlPacket:
         """Take a packet of the session that the key alone has opened; raises `ReplayedPacket`."""
@@ -204,20 +225,17 @@ class _TlsAuthKey(ControlKey):
 
 
 class _TlsCryptKey(ControlKey):
-    """tls-crypt.
-
-    The wrapped client key that tls-crypt-v2 appends to P_CONTROL_HARD_RESET_CLIENT_V3 and P_CONTROL_WKC_V1 stands
-    outside of this wrapping: whoever handles it cuts it off before `open` and appends it after `seal`.
-    """
+    """tls-crypt."""
 
     __slots__ = ("_receive", "_send")
 
-    overhead = _PACKET_ID.size + _TAG_SIZE
+    overhead = _PACKET_ID.size + TAG_SIZE
 
     def __init__(self, key: StaticKey, direction: KeyDirection) -> None:
         super().__init__(key)
-        self._send = _CryptKeys(key, direction.outgoing)
-        self._receive = _CryptKeys(key, direction.incoming)
+        self._send, self._receive = (
+            SivKeys(key.cipher(pair), key.hmac(pair)) for pair in (direction.outgoing, direction.incoming)
+        )
 
     def seal(self, packet: ControlPacket, packet_id: bytes) -> bytes:
         clear, body = encode_header(packet) + packet_id, encode_body(packet)
@@ -228,7 +246,7 @@ class _TlsCryptKey(ControlKey):
         header = decode_header(datagram)
         data = bytes(datagram)
         tag_start = HEADER_SIZE + _PACKET_ID.size
-        body_start = tag_start + _TAG_SIZE
+        body_start = tag_start + TAG_SIZE
         if len(data) < body_start:
             raise MalformedPacket("too short for tls-crypt")
         tag = data[tag_start:body_start]
@@ -238,25 +256,36 @@ class _TlsCryptKey(ControlKey):
         return Opened(decode_body(*header, body), _PACKET_ID.unpack_from(data, HEADER_SIZE))
 
 
-class _CryptKeys:
-    """tls-crypt's keys for one direction: 32 bytes each for the cipher and the HMAC."""
+class _OwnKey(_TlsCryptKey):
+    """tls-crypt-v2 at the client, which shows its wrapped key where the server needs it."""
 
-    __slots__ = ("_cipher", "_hmac")
+    __slots__ = ("_wrapped", "wrapped_size")
 
-    def __init__(self, key: StaticKey, pair: int) -> None:
-        self._cipher = Cipher(AES256(key.cipher(pair)[:_CRYPT_KEY_SIZE]), CTR(bytes(_IV_SIZE))).encryptor()
-        self._hmac = HMAC(key.hmac(pair)[:_CRYPT_KEY_SIZE], SHA256())
+    client_reset = Opcode.P_CONTROL_HARD_RESET_CLIENT_V3
+    first_packet_id = FIRST_PACKET_ID
 
-    def tag(self, clear: bytes) -> bytes:
-        """Return the HMAC of what is signed."""
-        keyed = self._hmac.copy()
-        keyed.update(clear)
-        return keyed.finalize()
+    def __init__(self, key: ClientKey) -> None:
+        super().__init__(key.key, KeyDirection.INVERSE)
+        self._wrapped = key.wrapped
+        self.wrapped_size = len(key.wrapped)
 
-    def crypt(self, tag: bytes, body: bytes) -> bytes:
-        """Encrypt or decrypt the body of the packet with this tag."""
-        self._cipher.reset_nonce(tag[:_IV_SIZE])
-        return self._cipher.update(body)
+    def seal(self, packet: ControlPacket, packet_id: bytes) -> bytes:
+        datagram = super().seal(packet, packet_id)
+        return datagram + self._wrapped if packet.opcode in KEY_BEARERS else datagram
+
+
+class _ClientsKey(_TlsCryptKey):
+    """tls-crypt-v2 at the server, whose sessions know their client's key already."""
+
+    __slots__ = ("metadata",)
+
+    def __init__(self, key: StaticKey, metadata: ClientKeyMetadata) -> None:
+        super().__init__(key, KeyDirection.NORMAL)
+        self.metadata = metadata
+
+    def open(self, datagram: Buffer) -> Opened:
+        opcode, _, _ = decode_header(datagram)
+        return super().open(cut_wrapped_key(datagram)[0] if opcode in KEY_BEARERS else datagram)
 
 
 def _tag(key: hmac.HMAC, *parts: bytes) -> bytes:

@@ -3,7 +3,8 @@
 Control packets are found by address and the sender's session id, so that an address can have a live session
 and a new one beside it; data packets by peer-id, or by address where they carry none.  For a
 stranger's first packet over UDP nothing is kept: it gets a cookie (`control.cookie`), and only who
-returns the cookie becomes a peer.
+returns the cookie becomes a peer.  Clients before 2.6 show their tls-crypt-v2 key in the first packet alone: for these
+there must be a peer at once, and for a few of them at a time there is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from twistvpn.crypto.wrapping import packet_id_field
 from twistvpn.errors import WireError
 from twistvpn.interfaces import ILinkReceiver
 from twistvpn.runs import uniform_parts
-from twistvpn.wire.opcodes import DATA_OPCODES, OPCODE_SHIFT, Opcode
+from twistvpn.wire.earlyneg import EarlyFlag, encode_early_flags, is_announced
+from twistvpn.wire.opcodes import CLIENT_RESETS, DATA_OPCODES, KEY_BEARERS, OPCODE_SHIFT, Opcode
 from twistvpn.wire.packets import HEADER_SIZE, ControlPacket
 
 if TYPE_CHECKING:
@@ -28,9 +30,10 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from twistvpn.control.cookie import CookieJar
-    from twistvpn.crypto.wrapping import ControlKey, Opened
+    from twistvpn.crypto.wrapping import ControlKey, Opened, Wrapping
     from twistvpn.interfaces import Address, Buffer, ILink, Run
     from twistvpn.peer import Peer
+    from twistvpn.server.control_keys import ControlKeyring
 
 NO_PEER_ID = 0xFFFFFF
 """A peer-id that names nobody: the peer is found by its address."""
@@ -41,11 +44,14 @@ _STATELESS_PACKET_ID = 1
 """The packet id of every stateless answer; sessions go on from the next one."""
 
 
+_SHOW_KEY_AGAIN = encode_early_flags(EarlyFlag.RESEND_WKC)
+
+
 class PeerOpener(Protocol):
     """Who makes peers out of strangers."""
 
-    def open_peer(self, link: ILink, address: Address, first_packet_id: int, session_id: bytes | None) -> Peer | None:
-        """Make a peer whose session has not begun; None where there is no room for one."""
+    def open_peer(self, link: ILink, address: Address, wrapping: Wrapping, session_id: bytes | None) -> Peer | None:
+        """Make a peer whose session has not begun; None where it may not come in, or there is no room for it."""
 
     def batch_ended(self) -> None:
         """Everything of one wake-up has been handed on."""
@@ -55,9 +61,9 @@ class PeerOpener(Protocol):
 class Demux:
     """Hands what links receive to peers.  `drops` counts what had no peer, by reason."""
 
-    def __init__(self, key: ControlKey, cookies: CookieJar, opener: PeerOpener, clock: IReactorTime) -> None:
+    def __init__(self, keyring: ControlKeyring, cookies: CookieJar, opener: PeerOpener, clock: IReactorTime) -> None:
         self.drops: Counter[str] = Counter()
-        self._key = key
+        self._keyring = keyring
         self._cookies = cookies
         self._opener = opener
         self._clock = clock
@@ -67,6 +73,8 @@ class Demux:
         self._by_stream: dict[ILink, Peer] = {}
         self._stirred: dict[Peer, None] = {}
         """Who has taken control packets of the batch at hand, in that order."""
+        self._unproven: set[Peer] = set()
+        """Who was let in before it has shown that it receives at its address, and may not have done so yet."""
 
     # Peers come and go
 
@@ -89,6 +97,7 @@ class Demux:
             del self._by_id[peer_id]
         if self._by_stream.get(peer.link) is peer:
             del self._by_stream[peer.link]
+        self._unproven.discard(peer)
 
     def _enter(self, peer: Peer, session_id: bytes) -> None:
         self._stirred[peer] = None
@@ -190,41 +199,65 @@ class Demux:
             self.drops[error.reason] += 1
 
     def _stranger_on_stream(self, link: ILink, address: Address, datagram: Buffer) -> None:
-        opened = self._key.open(datagram)
-        packet = opened.packet
-        if not _is_reset(packet) or packet.acks or link in self._by_stream:
+        key = self._keyring.key_of(datagram)
+        opened = key.open(datagram)
+        if not _is_reset(opened.packet) or opened.packet.acks or link in self._by_stream:
             self.drops["unknown-session"] += 1
-            return
-        peer = self._opener.open_peer(link, address, 1, None)
-        if peer is None:
-            return
-        self._enter(peer, packet.session_id)
-        peer.session.accept(packet.session_id, self._clock.seconds())
-        peer.opened_received(opened)
+        else:
+            self._accept(link, address, key, opened)
+
+    def _accept(self, link: ILink, address: Address, key: ControlKey, opened: Opened) -> Peer | None:
+        """Begin a session with the client's first packet."""
+        session_id = opened.packet.session_id
+        peer = self._opener.open_peer(link, address, key.new_wrapping(), None)
+        if peer is not None:
+            self._enter(peer, session_id)
+            peer.session.accept(session_id, self._clock.seconds())
+            peer.opened_received(opened)
+        return peer
 
     def _stranger(self, link: ILink, address: Address, datagram: Buffer) -> None:
-        opened = self._key.open(datagram)
+        key = self._keyring.key_of(datagram)
+        opened = key.open(datagram)
         packet = opened.packet
         now = self._clock.seconds()
         if _is_reset(packet):
-            answer = ControlPacket(
-                opcode=Opcode.P_CONTROL_HARD_RESET_SERVER_V2,
-                key_id=0,
-                session_id=self._cookies.issue(address, packet.session_id, now),
-                acks=(0,),
-                remote_session_id=packet.session_id,
-                message_id=0,
-            )
-            link.send_control(self._key.seal(answer, packet_id_field(_STATELESS_PACKET_ID, now)), address)
+            if _shows_key_once(opened):
+                self._accept_unproven(link, address, key, opened)
+            else:
+                self._hand_out_cookie(link, address, key, packet, now)
         elif self._returns_cookie(packet, address, now):
-            self._resume(link, address, opened, now)
+            self._resume(link, address, key, opened, now)
         else:
             self.drops["unknown-session"] += 1
+
+    def _hand_out_cookie(
+        self, link: ILink, address: Address, key: ControlKey, reset: ControlPacket, now: float
+    ) -> None:
+        answer = ControlPacket(
+            opcode=Opcode.P_CONTROL_HARD_RESET_SERVER_V2,
+            key_id=0,
+            session_id=self._cookies.issue(address, reset.session_id, now),
+            acks=(0,),
+            remote_session_id=reset.session_id,
+            message_id=0,
+            payload=_SHOW_KEY_AGAIN if reset.opcode in KEY_BEARERS else b"",
+        )
+        link.send_control(key.seal(answer, packet_id_field(_STATELESS_PACKET_ID, now)), address)
+
+    def _accept_unproven(self, link: ILink, address: Address, key: ControlKey, opened: Opened) -> None:
+        self._unproven = {peer for peer in self._unproven if not peer.session.is_proven}
+        if len(self._unproven) >= self._keyring.max_unproven:
+            self.drops["no-cookie"] += 1
+            return
+        peer = self._accept(link, address, key, opened)
+        if peer is not None:
+            self._unproven.add(peer)
 
     def _returns_cookie(self, packet: ControlPacket, address: Address, now: float) -> bool:
         return (
             packet.key_id == 0
-            and packet.opcode in {Opcode.P_CONTROL_V1, Opcode.P_ACK_V1}
+            and packet.opcode in {Opcode.P_CONTROL_V1, Opcode.P_CONTROL_WKC_V1, Opcode.P_ACK_V1}
             # Nothing but our reset can have been acknowledged: other packets are the late ones of a session that ended.
             and set(packet.acks) == {0}
             and (packet.message_id or 1) in range(1, 1 + SEND_WINDOW)
@@ -232,9 +265,10 @@ class Demux:
             and self._cookies.accepts(packet.remote_session_id, address, packet.session_id, now)
         )
 
-    def _resume(self, link: ILink, address: Address, opened: Opened, now: float) -> None:
+    def _resume(self, link: ILink, address: Address, key: ControlKey, opened: Opened, now: float) -> None:
         packet = opened.packet
-        peer = self._opener.open_peer(link, address, _STATELESS_PACKET_ID + 1, packet.remote_session_id)
+        wrapping = key.new_wrapping(_STATELESS_PACKET_ID + 1)
+        peer = self._opener.open_peer(link, address, wrapping, packet.remote_session_id)
         if peer is None:
             return
         self._enter(peer, packet.session_id)
@@ -243,4 +277,9 @@ class Demux:
 
 
 def _is_reset(packet: ControlPacket) -> bool:
-    return packet.opcode is Opcode.P_CONTROL_HARD_RESET_CLIENT_V2 and packet.key_id == 0 and packet.message_id == 0
+    return packet.opcode in CLIENT_RESETS and packet.key_id == 0 and packet.message_id == 0
+
+
+def _shows_key_once(reset: Opened) -> bool:
+    """Whether a client would not show its own key with its second packet again."""
+    return reset.packet.opcode in KEY_BEARERS and (reset.packet_id is None or not is_announced(reset.packet_id[0]))

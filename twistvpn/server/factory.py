@@ -25,6 +25,7 @@ from twistvpn.control.verify import TlsContexts
 from twistvpn.data import kernel
 from twistvpn.data.routes import RouteTable
 from twistvpn.deadlines import DeadlineQueue
+from twistvpn.errors import AuthenticationRejected
 from twistvpn.interfaces import Frame, IFrameReceiver, Lease
 from twistvpn.link.addresses import readable
 from twistvpn.peer import Peer, build_peer, local_occ_string
@@ -34,6 +35,7 @@ from twistvpn.server.demux import NO_PEER_ID, Demux
 from twistvpn.server.offers import network_options
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.keymethod import KeyMethod2, KeySource
+from twistvpn.wire.options import printable
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
@@ -44,9 +46,13 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from twistvpn.config.settings import Settings
-    from twistvpn.crypto.wrapping import ControlKey
+    from twistvpn.crypto.wrapping import Wrapping
     from twistvpn.interfaces import Address, Buffer, IAuthenticator, ILink, IPool, ITun
+    from twistvpn.server.control_keys import ControlKeyring
 
+
+_REFUSALS_TOLD_EVERY = 10.0
+"""Seconds between two lines about clients whose tls-crypt-v2 key is refused."""
 
 _NEXT_REMOTE = 2
 """`explicit-exit-notify` of a server that wants its clients to go on to their next remote."""
@@ -131,7 +137,7 @@ class VpnFactory(Factory):
     def __init__(
         self,
         settings: Settings,
-        key: ControlKey,
+        keyring: ControlKeyring,
         tun: ITun,
         pool: IPool,
         authenticator: IAuthenticator,
@@ -148,7 +154,7 @@ class VpnFactory(Factory):
         """What the peers that have left had dropped."""
         self.connections: dict[Peer, ServerConnection] = {}
         self._server = settings.server
-        self._key = key
+        self._keyring = keyring
         self._pool = pool
         self.own_addresses = own_addresses
         """The IPv4 and the IPv6 address of the server inside the tunnel."""
@@ -161,12 +167,13 @@ class VpnFactory(Factory):
         self._tls = ControlTlsFactory(self._contexts, clock, client=False)
         self.deadlines = DeadlineQueue(clock)
         self.examiner = Examiner(authenticator, settings, clock, self.deadlines)
-        self.demux = Demux(key, CookieJar(settings.control.hand_window), self, clock)
+        self.demux = Demux(keyring, CookieJar(settings.control.hand_window), self, clock)
         self._protocols: dict[Peer, ClientProtocol] = {}
         self._by_identity: dict[str, ServerConnection] = {}
         self._free_ids: list[int] = []
         self._new_ids = count()
         self._told_full = False
+        self._told_refused_key = 0.0
         self._told_crl_problem: str | None = None
         self._stopped = False
 
@@ -177,9 +184,14 @@ class VpnFactory(Factory):
 
     # Strangers (`demux.PeerOpener`)
 
-    def open_peer(self, link: ILink, address: Address, first_packet_id: int, session_id: bytes | None) -> Peer | None:
-        """Make a peer for a stranger, unless the server is full."""
+    def open_peer(self, link: ILink, address: Address, wrapping: Wrapping, session_id: bytes | None) -> Peer | None:
+        """Make a peer for a stranger, unless its own key is refused or the server is full."""
         if self._stopped:
+            return None
+        try:
+            self._keyring.check(wrapping.key, address, self._clock.seconds())
+        except AuthenticationRejected as error:
+            self._refuse_key(readable(address), error)
             return None
         if len(self.connections) >= self._server.max_clients:
             self.drops["max-clients"] += 1
@@ -195,7 +207,7 @@ class VpnFactory(Factory):
             link,
             address,
             settings=self.settings,
-            wrapping=self._key.new_wrapping(first_packet_id),
+            wrapping=wrapping,
             tls=self._tls,
             offer=partial(self._offer, link),
             handler=connection,
@@ -207,6 +219,14 @@ class VpnFactory(Factory):
         self.connections[peer] = connection
         self.log.debug("{client}: a new session begins", client=connection)
         return peer
+
+    def _refuse_key(self, address: str, error: AuthenticationRejected) -> None:
+        # Not a word to the client.  Its packets come again and again: a line in a while will do.
+        self.drops["client-key"] += 1
+        now = self._clock.seconds()
+        if now >= self._told_refused_key + _REFUSALS_TOLD_EVERY:
+            self._told_refused_key = now
+            self.log.warn("{address}: refused: {why}", address=address, why=printable(str(error)))
 
     def _offer(self, link: ILink) -> KeyMethod2:
         return KeyMethod2(KeySource.generate_server(), local_occ_string(self.settings, link))

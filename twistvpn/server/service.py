@@ -11,25 +11,24 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from twistvpn.control.keys import control_key
 from twistvpn.control.verify import validity_problem
 from twistvpn.data import kernel
 from twistvpn.data.inet import IPV6_HEADER_SIZE
 from twistvpn.data.mss import link_overhead, path_mtu
+from twistvpn.server.control_keys import control_keyring
 from twistvpn.server.factory import VpnFactory
 from twistvpn.server.listening import Listeners
 from twistvpn.server.pool import AddressPool, pool_range
 from twistvpn.server.status import format_status
 from twistvpn.status_file import write_status_file
 from twistvpn.verbosity import log_observer
-from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
     from twistvpn.config.settings import ServerSettings, Settings
-    from twistvpn.interfaces import IAuthenticator, ILinkReceiver, IPool, ITun
+    from twistvpn.interfaces import IAuthenticator, IClientKeyVerifier, ILinkReceiver, IPool, ITun
     from twistvpn.server.listening import Listening
     from twistvpn.tun.netlink import NetworkConfigurator
 
@@ -61,7 +60,8 @@ class VpnServerService(Service):
     `open_tun` makes the device; `configurator` sets its addresses and routes on the host, None leaves the host
     alone, for applications that take packets themselves.  `on_fatal` is told why the server cannot go on.
     `factory`, made by `factory_class`, is there once the service has opened its device.  `pool` replaces the
-    configured addresses, `listen` the sockets: it is given the receiver of every link.
+    configured addresses, `listen` the sockets: it is given the receiver of every link.  `client_key_verifier` is asked
+    about clients with tls-crypt-v2 keys.
     """
 
     log = Logger(observer=log_observer)
@@ -77,6 +77,7 @@ class VpnServerService(Service):
         *,
         factory_class: type[VpnFactory] = VpnFactory,
         pool: IPool | None = None,
+        client_key_verifier: IClientKeyVerifier | None = None,
         listen: Callable[[ILinkReceiver], Listening] | None = None,
     ) -> None:
         assert settings.server is not None
@@ -89,7 +90,7 @@ class VpnServerService(Service):
         self._configurator = configurator
         self._authenticator = authenticator
         self._on_fatal = on_fatal
-        self._key = control_key(settings.control, Role.SERVER)
+        self._keyring = control_keyring(settings.control, client_key_verifier)
         self._own = own_addresses(settings.server)
         self._pool = pool
         self._listen = listen or partial(Listeners, reactor, settings.server.listen, options=settings.sockets)
@@ -120,7 +121,7 @@ class VpnServerService(Service):
             self._configure(tun)
             pool = self._pool or self._configured_pool()
             self.factory = self.factory_class(
-                self.settings, self._key, tun, pool, self._authenticator, self._own, self._reactor
+                self.settings, self._keyring, tun, pool, self._authenticator, self._own, self._reactor
             )
             self._listeners = self._listen(self.factory.demux)
             self._listeners.bind()

@@ -48,6 +48,9 @@ CONTROL_OPCODES = frozenset(
 CLIENT_RESETS = frozenset({Opcode.P_CONTROL_HARD_RESET_CLIENT_V2, Opcode.P_CONTROL_HARD_RESET_CLIENT_V3})
 """What a client's first packet may be."""
 
+KEY_BEARERS = frozenset({Opcode.P_CONTROL_HARD_RESET_CLIENT_V3, Opcode.P_CONTROL_WKC_V1})
+"""Packets of a client that end in its wrapped key (tls-crypt-v2)."""
+
 _BY_NUMBER: dict[int, Opcode] = {opcode.value: opcode for opcode in Opcode}
 
 

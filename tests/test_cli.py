@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from random import Random
@@ -22,6 +23,7 @@ from twistvpn.cli.machine import choose_network, choose_network6, local_networks
 from twistvpn.cli.main import main
 from twistvpn.config.load import load
 from twistvpn.config.settings import ControlWrapping
+from twistvpn.crypto.clientkey import ClientKey, ServerKey
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.wire.roles import Role
 
@@ -62,7 +64,8 @@ def state(tmp_path: Path) -> Path:
 def test_init_makes_a_configuration_that_loads(state: Path) -> None:
     settings = load(str(state / "server.ini"))
     assert settings.role is Role.SERVER
-    assert settings.control.wrapping is ControlWrapping.TLS_CRYPT
+    assert settings.control.wrapping is ControlWrapping.NONE
+    assert settings.control.crypt_v2 is not None
     server = settings.server
     assert server is not None
     assert [(entry.proto, entry.port) for entry in server.listen] == [("udp", 1194), ("tcp", 1194)]
@@ -86,6 +89,7 @@ def test_everything_that_the_new_server_ini_suggests_is_in_order(state: Path) ->
     text = (state / "server.ini").read_text()
     # A suggestion is a line '# option = value' with indented lines after it; prose has no '='.
     suggestions = re.sub(r"^# (?=[a-z0-9-]+ =|    \w)", "", text.split("[server]", 1)[1], flags=re.MULTILINE)
+    ok("-d", state, "server", "add-key", "tls-crypt")
     (state / "all.ini").write_text("[server]" + suggestions)
     settings = load(str(state / "all.ini"))
     assert settings.server is not None
@@ -153,8 +157,13 @@ def test_a_printed_profile_is_a_configuration_of_ours(state: Path, tmp_path: Pat
     ]
     assert settings.tls.remote_cert_tls == "server"
     assert settings.tls.verify_x509_name == ("vpn.example.org", "name")
-    assert settings.control.wrapping is ControlWrapping.TLS_CRYPT
     server = load(str(state / "server.ini"))
+    assert server.control.crypt_v2 is not None
+    assert settings.control.crypt_v2 is not None
+    _, metadata = ServerKey.from_text(server.control.crypt_v2.data).unwrap(
+        ClientKey.from_text(settings.control.crypt_v2.data).wrapped
+    )
+    assert metadata.made == pytest.approx(time.time(), abs=60)
     assert settings.data.ciphers == server.data.ciphers
     assert "alice.ovpn: OK" in ok("check", tmp_path / "alice.ovpn")
 
@@ -210,12 +219,42 @@ def test_revoking_an_unknown_name_suggests_the_nearest(state: Path) -> None:
 def test_profiles_follow_server_ini(state: Path) -> None:
     ini = state / "server.ini"
     text = ini.read_text().replace("    udp:1194\n    tcp:1194\n", "    tcp:443\n")
-    text = text.replace("tls-crypt = tls-crypt.key", "tls-auth = tls-crypt.key 0\nauth = SHA256")
+    ok("-d", state, "server", "add-key", "tls-crypt")
+    text = text.replace("tls-crypt-v2 = tls-crypt-v2.key", "tls-auth = tls-crypt.key 0\nauth = SHA256")
     ini.write_text(text)
     profile = ok("-d", state, "client", "add", "alice", "--host", "2001:db8::1")
     assert re.findall(r"^remote .*", profile, re.MULTILINE) == ["remote 2001:db8::1 443 tcp"]
     assert "\nkey-direction 1\n" in profile
     assert "<tls-auth>" in profile
+
+
+def test_two_profiles_share_no_key(state: Path) -> None:
+    keys = set()
+    for name in ("alice", "bob"):
+        profile = ok("-d", state, "client", "add", name)
+        keys.add(re.findall(r"<tls-crypt-v2>.*</tls-crypt-v2>", profile, re.DOTALL)[0])
+    assert len(keys) == 2
+    assert all(key.splitlines()[2] not in (state / "index.txt").read_text() for key in keys)
+
+
+def test_a_state_with_a_shared_key_goes_on_and_takes_keys_of_clients_own_beside_it(state: Path) -> None:
+    """As states were made before there were keys of clients' own."""
+    (state / "tls-crypt-v2.key").unlink()
+    told = ok("-d", state, "server", "add-key", "tls-crypt")
+    assert told.endswith("  tls-crypt = tls-crypt.key\n")
+    ini = state / "server.ini"
+    text = ini.read_text().replace("tls-crypt-v2 = tls-crypt-v2.key", "tls-crypt = tls-crypt.key")
+    ini.write_text(text)
+    assert "<tls-crypt>" in ok("-d", state, "client", "add", "old")
+    assert "add-key tls-crypt-v2" in refused("-d", state, "client", "add", "new", "--key", "tls-crypt-v2")
+    told = ok("-d", state, "server", "add-key", "tls-crypt-v2")
+    line = told.splitlines()[-1].strip()
+    ini.write_text(text.replace("\ntls-crypt = tls-crypt.key", f"\ntls-crypt = tls-crypt.key\n{line}"))
+    assert "<tls-crypt-v2>" in ok("-d", state, "client", "add", "new")
+    assert "<tls-crypt>" in ok("-d", state, "client", "add", "before-2.5", "--key", "tls-crypt")
+    assert "the server has no tls-auth key\n" in refused("-d", state, "client", "add", "x", "--key", "tls-auth")
+    assert "is there already" in refused("-d", state, "server", "add-key", "tls-crypt-v2")
+    assert (state / "tls-crypt.key").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_broken_server_ini_issues_nothing(state: Path) -> None:

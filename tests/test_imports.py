@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": {*BELOW_PEER, *EDGES, "peer", "client", "server", "config", "memory", "pki", "service"},
     "service": {*BELOW_PEER, *EDGES, "peer", "client", "server", "config"},
     "tap": {*VALUES, *HOUSEKEEPING, "client", "config", "privileges", "server", "service"},
-    "cli": {*VALUES, "config", "pki", "service", "control.verify", "data.kernel"},
+    "cli": {*VALUES, "config", "crypto", "pki", "service", "control.verify", "data.kernel"},
 }
 """What each part may import of this package beside itself.  A new part has to be given its place here."""
 

@@ -21,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twistvpn.crypto.clientkey import ServerKey, timestamp_metadata
 from twistvpn.crypto.statickey import StaticKey
 from twistvpn.errors import ConfigError
 from twistvpn.pki import files
@@ -222,7 +223,7 @@ def test_a_new_folder_holds_all_files_for_its_owner_only(tmp_path: Path) -> None
         os.umask(old)
     assert mode(folder.path) == 0o700
     assert {path.name: mode(path) for path in folder.path.iterdir()} == dict.fromkeys(ALL_FILES, 0o600)
-    assert StaticKey.from_text((folder.path / "tls-crypt.key").read_text())
+    assert ServerKey.from_text((folder.path / "tls-crypt-v2.key").read_text())
 
 
 def test_files_are_born_with_their_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,13 +396,18 @@ def test_a_damaged_file_is_named(folder: StateFolder) -> None:
 # -- profiles
 
 
+def own_key(folder: StateFolder) -> str:
+    server_key = ServerKey.from_text((folder.path / "tls-crypt-v2.key").read_text())
+    return server_key.new_client_key(timestamp_metadata(NOW.timestamp())).to_text()
+
+
 def profile_for(folder: StateFolder, *remotes: RemoteEntry, now: datetime = NOW) -> str:
     return client_profile(
         folder.add_client("alice", now),
         remotes=remotes,
         ca=folder.ca_pem,
         server_name=folder.server_name,
-        control=ControlBlock("tls-crypt", (folder.path / "tls-crypt.key").read_text()),
+        control=ControlBlock("tls-crypt-v2", own_key(folder)),
         ciphers=CIPHERS,
     )
 
@@ -466,7 +472,7 @@ def test_openvpn_starts_on_a_profile(tmp_path: Path, folder: StateFolder) -> Non
         (tmp_path / "alice.ovpn").write_text(profile_for(folder, *remotes))
         with openvpn(tmp_path, "--config", "alice.ovpn"):
             first = server.recv(2048)
-    assert first[0] >> 3 == 7  # P_CONTROL_HARD_RESET_CLIENT_V2
+    assert first[0] >> 3 == 10  # P_CONTROL_HARD_RESET_CLIENT_V3
 
 
 def free_port() -> int:
@@ -477,7 +483,7 @@ def free_port() -> int:
 
 def peer_of(folder: StateFolder, port: int) -> list[str]:
     files_of = {"ca": "ca.crt", "cert": "server.crt", "key": "server.key"}
-    files_of |= {"tls-crypt": "tls-crypt.key", "crl-verify": "crl.pem"}
+    files_of |= {"tls-crypt-v2": "tls-crypt-v2.key", "crl-verify": "crl.pem"}
     options = [part for option, name in files_of.items() for part in (f"--{option}", str(folder.path / name))]
     return [*options, "--tls-server", "--dh", "none", "--local", "127.0.0.1", "--port", str(port)]
 

@@ -6,7 +6,8 @@ Where to begin, by what you want to do:
   `twistvpn.config.settings.Settings`, `twistvpn.service.make_service` makes a Twisted service of it;
 - handle clients' packets in your own code: subclass `ClientProtocol` and `VpnFactory` of `twistvpn.server.factory`
   and hand the factory class to `twistvpn.service.make_server_service`;
-- bring a device, a link, a pool or authentication of your own: `twistvpn.interfaces`;
+- bring a device, a link, a pool, authentication or a check of clients' tls-crypt-v2 keys of your own:
+  `twistvpn.interfaces`;
 - build a service from parts of your own: `twistvpn.server.service.VpnServerService`,
   `twistvpn.client.service.VpnClientService`;
 - test any of it without root or a reactor: `twistvpn.testing`;

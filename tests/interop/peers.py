@@ -174,7 +174,7 @@ class Lab:
             *self.tunnel.options(),
             *self.tunnel.wrapping_options(self.static_key, 0),
         ]
-        return [*lines, "dh none", "disable-dco"] if kind == STOCK else lines
+        return [*lines, "dh none", "setenv opt disable-dco"] if kind == STOCK else lines
 
     def host(self, label: str) -> tuple[Namespace, str]:
         """A new host joined to the server's, and the server's outside address from there."""
@@ -206,7 +206,7 @@ class Lab:
             "connect-retry 1 1",
             "connect-timeout 5",
             *tunnel.options(),
-            *(["disable-dco"] if kind == STOCK else []),
+            *(["setenv opt disable-dco"] if kind == STOCK else []),
             *tunnel.wrapping_options(static_key or self.static_key, 1),
             *extra,
             *credentials(self.authority, identity),

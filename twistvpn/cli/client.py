@@ -11,9 +11,11 @@ import click
 from twistvpn.cli.common import folder_option, now, open_folder
 from twistvpn.cli.init import MAX_DAYS
 from twistvpn.config.settings import ControlWrapping, Settings
+from twistvpn.crypto.clientkey import ServerKey, timestamp_metadata
 from twistvpn.errors import ConfigError
 from twistvpn.pki.authority import CERTIFICATE_LIFETIME, general_name
 from twistvpn.pki.files import new_file
+from twistvpn.pki.folder import CONTROL_KEYS
 from twistvpn.pki.profile import ControlBlock, RemoteEntry, client_profile
 
 if TYPE_CHECKING:
@@ -43,15 +45,21 @@ def client() -> None:
     show_default=True,
     help="How long the certificate is valid.",
 )
+@click.option(
+    "--key",
+    type=click.Choice(["tls-crypt-v2", "tls-crypt", "tls-auth"]),
+    help="Which key of the server's control channel to use.  [default: one of the client's own where the server has"
+    " tls-crypt-v2]",
+)
 @folder_option()
 @click.pass_context
-def add(ctx: click.Context, name: str, output: Path | None, host: str | None, days: int) -> None:
+def add(ctx: click.Context, name: str, output: Path | None, host: str | None, days: int, key: str | None) -> None:
     """Make a certificate for NAME and give its profile, a whole .ovpn file.
 
-    The profile holds the private key, which is kept nowhere else.
+    The profile holds the private key and the client's own key of the control channel, which are kept nowhere else.
     """
     state = open_folder(ctx)
-    profile = _Profile(state, host)
+    profile = _Profile(state, host, key)
     lifetime = timedelta(days=days)
     if output is None:
         click.echo(profile.make(name, lifetime), nl=False)
@@ -94,7 +102,7 @@ def list_clients(ctx: click.Context) -> None:
 class _Profile:
     """All that a profile takes from the server's side, read before a certificate is issued."""
 
-    def __init__(self, state: StateFolder, host: str | None) -> None:
+    def __init__(self, state: StateFolder, host: str | None, key: str | None) -> None:
         from twistvpn.config.load import load
 
         if host is not None:
@@ -105,7 +113,7 @@ class _Profile:
         settings = load(str(state.config))
         self._ciphers = settings.data.ciphers
         self._remotes = _remotes(settings, host or state.host)
-        self._control = _control(settings)
+        self._control = _control(settings, key)
 
     def make(self, name: str, lifetime: timedelta) -> str:
         """Issue the client's certificate and write its profile."""
@@ -128,8 +136,14 @@ def _remotes(settings: Settings, host: str) -> list[RemoteEntry]:
     return [RemoteEntry(host, port, proto) for port, proto in ends]
 
 
-def _control(settings: Settings) -> ControlBlock | None:
+def _control(settings: Settings, wanted: str | None) -> ControlBlock | None:
     control = settings.control
+    if control.crypt_v2 is not None and wanted in {None, "tls-crypt-v2"}:
+        own = ServerKey.from_text(control.crypt_v2.data).new_client_key(timestamp_metadata(now().timestamp()))
+        return ControlBlock("tls-crypt-v2", own.to_text())
+    if wanted not in {None, control.wrapping.value}:
+        hint = f"; make one with: twistvpn server add-key {wanted}" if wanted in CONTROL_KEYS else ""
+        raise ConfigError(f"the server has no {wanted} key{hint}", file=settings.file, option="--key")
     if control.wrapping is ControlWrapping.NONE or control.key is None:
         return None
     key = control.key.data.decode()

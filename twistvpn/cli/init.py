@@ -56,7 +56,7 @@ def init(
     network6: str | None,
     days: int,
 ) -> None:
-    """Make a CA, a server certificate, a tls-crypt key and server.ini in the folder DIR.
+    """Make a CA, a server certificate, a tls-crypt-v2 key and server.ini in the folder DIR.
 
     Nothing is asked and nothing is overwritten.
     """
@@ -71,7 +71,7 @@ def init(
         listen=[(proto, port) for proto in dict.fromkeys(protos)],
         lifetime=timedelta(days=days),
     )
-    click.echo(f"Made {state.config} with a CA, a server certificate and a tls-crypt key.")
+    click.echo(f"Made {state.config} with a CA, a server certificate and a tls-crypt-v2 key.")
     click.echo(f"Clients will connect to {state.host}{'' if host else _where_from(state.host)}.")
     click.echo(_next_steps(state))
 

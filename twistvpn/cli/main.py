@@ -12,6 +12,7 @@ from twistvpn.cli.common import OneLineErrors, folder_option, now, open_folder
 from twistvpn.cli.init import MAX_DAYS, init
 from twistvpn.data import kernel
 from twistvpn.pki.authority import CERTIFICATE_LIFETIME, general_name
+from twistvpn.pki.folder import CONTROL_KEYS
 
 
 def _version() -> str:
@@ -53,7 +54,7 @@ def check(config: str) -> None:
 @main.group()
 @folder_option()
 def server() -> None:
-    """Look after the server's own certificate."""
+    """Look after the server's own certificate and keys."""
 
 
 @server.command()
@@ -76,6 +77,24 @@ def renew(ctx: click.Context, host: str | None, days: int) -> None:
     click.echo(
         f"Renewed {state.path / 'server.crt'} until {issued.certificate.not_valid_after_utc:%Y-%m-%d}; "
         f"new profiles connect to {state.host}.  Restart the server to use it."
+    )
+
+
+@server.command("add-key")
+@click.argument("kind", type=click.Choice(list(CONTROL_KEYS)))
+@folder_option()
+@click.pass_context
+def add_key(ctx: click.Context, kind: str) -> None:
+    """Make another key for the control channel.
+
+    With tls-crypt-v2 each new profile gets a key of its own; tls-crypt is one key for all clients, for those before
+    OpenVPN 2.5.  A server may have both.
+    """
+    state = open_folder(ctx)
+    path = state.add_control_key(kind)
+    click.echo(
+        f"Made {path}.  To use it, add this line under [control] in {state.config} and restart the server:\n"
+        f"  {kind} = {path.name}"
     )
 
 

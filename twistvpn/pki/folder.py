@@ -1,18 +1,20 @@
 """The folder that a server's keys, certificates and configuration live in.
 
-Files: ca.key and ca.crt, server.key and server.crt, tls-crypt.key, crl.pem, index.txt (certificates issued,
-see `twistvpn.pki.index`), server.ini.  Clients' private keys are not among them: a client's key
-leaves with its profile and is kept nowhere else.
+Files: ca.key and ca.crt, server.key and server.crt, tls-crypt-v2.key, crl.pem, index.txt (certificates issued,
+see `twistvpn.pki.index`), server.ini; perhaps tls-crypt.key.  Clients' keys are not among them, neither the private
+one nor that of tls-crypt-v2: they leave with the profile and are kept nowhere else.
 """
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from twistvpn.crypto.clientkey import ServerKey
 from twistvpn.crypto.statickey import StaticKey
 from twistvpn.errors import ConfigError
 from twistvpn.pki import files
@@ -31,7 +33,7 @@ from twistvpn.pki.index import Entry, Kind, Status, format_index, parse_index
 from twistvpn.pki.server_ini import server_ini
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from ipaddress import IPv4Network, IPv6Network
 
 T = TypeVar("T")
@@ -40,11 +42,17 @@ CA_KEY = "ca.key"
 CA_CERTIFICATE = "ca.crt"
 SERVER_KEY = "server.key"
 SERVER_CERTIFICATE = "server.crt"
-STATIC_KEY = "tls-crypt.key"
+CONTROL_KEYS: dict[str, tuple[str, Callable[[], str]]] = {
+    "tls-crypt-v2": ("tls-crypt-v2.key", lambda: ServerKey.generate().to_text()),
+    "tls-crypt": ("tls-crypt.key", lambda: StaticKey.generate().to_text()),
+}
+"""Kinds of keys of the control channel: the file's name, and what makes its text."""
 CRL = "crl.pem"
 INDEX = "index.txt"
 SERVER_INI = "server.ini"
-ALL_FILES = (CA_KEY, CA_CERTIFICATE, SERVER_KEY, SERVER_CERTIFICATE, STATIC_KEY, CRL, INDEX, SERVER_INI)
+
+_NEW_CONTROL_KEY, _make_control_key = CONTROL_KEYS["tls-crypt-v2"]
+ALL_FILES = (CA_KEY, CA_CERTIFICATE, SERVER_KEY, SERVER_CERTIFICATE, _NEW_CONTROL_KEY, CRL, INDEX, SERVER_INI)
 
 DEFAULT_LISTEN = (("udp", 1194), ("tcp", 1194))
 
@@ -91,7 +99,7 @@ class StateFolder:
             CA_CERTIFICATE: authority.certificate_pem,
             SERVER_KEY: server.key_pem,
             SERVER_CERTIFICATE: server.certificate_pem,
-            STATIC_KEY: StaticKey.generate().to_text(),
+            _NEW_CONTROL_KEY: _make_control_key(),
             CRL: authority.crl({}, now),
             INDEX: format_index([_entry(server, Kind.SERVER, name)]),
             SERVER_INI: server_ini(listen=listen, network=network, network6=network6),
@@ -194,6 +202,19 @@ class StateFolder:
             self._write_index([*self.entries(), _entry(issued, Kind.SERVER, name)])
             files.replace_file(self.path / SERVER_CERTIFICATE, issued.certificate_pem)
         return issued
+
+    def add_control_key(self, kind: str) -> Path:
+        """Make a key of one of the `CONTROL_KEYS`; server.ini is left to the admin.
+
+        Raises `ConfigError` if there is one already.
+        """
+        name, make = CONTROL_KEYS[kind]
+        with files.locked(self.path):
+            try:
+                files.create_files(self.path, {name: make()})
+            except FileExistsError as error:
+                raise ConfigError(f"{self.path / name} is there already; nothing was changed") from error
+        return self.path / name
 
     def authority(self) -> Authority:
         """Read the CA with its key."""

@@ -1,6 +1,7 @@
 """A client's whole configuration as one inline `.ovpn` text.
 
-Every option is one that stock OpenVPN from 2.4 on and OpenVPN 3 know, or ignore on request.
+Every option is one that stock OpenVPN from 2.4 on and OpenVPN 3 know, or ignore on request; a tls-crypt-v2 key
+needs 2.5.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ class RemoteEntry:
 
 @dataclass(frozen=True)
 class ControlBlock:
-    """The static key that wraps the control channel."""
+    """The key that wraps the control channel."""
 
     option: str
-    """'tls-crypt' or 'tls-auth'."""
+    """'tls-crypt-v2' (the client's own), 'tls-crypt' or 'tls-auth'."""
     key: str = field(repr=False)
     """The key file's text."""
     key_direction: int | None = None

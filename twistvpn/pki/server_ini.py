@@ -53,8 +53,11 @@ key = server.key
 crl-verify = crl.pem
 
 [control]
-# The key that hides and guards the handshake; every client has the same one.
-tls-crypt = tls-crypt.key
+# The key that each client's own key is wrapped under, which hides and guards the handshake.
+tls-crypt-v2 = tls-crypt-v2.key
+# Clients before OpenVPN 2.5 know no keys of their own.  `twistvpn server add-key tls-crypt` makes one for all of them,
+# and `twistvpn client add NAME --key tls-crypt` profiles with it.
+# tls-crypt = tls-crypt.key
 
 [data]
 # The most wanted first.

@@ -5,7 +5,15 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 import pytest
 
 from tests.config_files import CLIENT_INI, SERVER_INI, ConfigFiles, make_files
-from twistvpn.config.settings import ClientSettings, ControlWrapping, Listen, Remote, Route, ServerSettings
+from twistvpn.config.settings import (
+    ClientSettings,
+    ControlWrapping,
+    Listen,
+    LoginSettings,
+    Remote,
+    Route,
+    ServerSettings,
+)
 from twistvpn.interfaces import Lease
 
 
@@ -177,7 +185,7 @@ keepalive = 5 20
 """,
     )
     assert (read.remote_random, read.connect_timeout, read.connect_retry) == (True, 7.0, (2.0, 30.0))
-    assert (read.connect_retry_max, read.credentials) == (5, ("alice", "secret password"))
+    assert (read.connect_retry_max, read.login) == (5, LoginSettings("alice", "secret password"))
     assert (read.auth_retry, read.route_nopull) == ("nointeract", True)
     assert read.routes == (Route(ip_network("192.168.1.0/24")),)
     assert read.redirect_gateway == ("def1", "ipv6")

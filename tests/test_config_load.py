@@ -23,7 +23,7 @@ from twistvpn.config.ini_lexer import SECTIONS
 from twistvpn.config.judge import judge
 from twistvpn.config.load import load, parse
 from twistvpn.config.options import ALIASES, OPTIONS, Treatment
-from twistvpn.config.settings import Material, Origin
+from twistvpn.config.settings import LoginSettings, Material, Origin
 from twistvpn.errors import ConfigError
 from twistvpn.wire.roles import Role
 
@@ -152,13 +152,13 @@ def test_a_client_with_a_password_alone(files: ConfigFiles) -> None:
     bare = re.sub(r"^(cert|key)\b.*\n", "", CLIENT_OVPN, flags=re.MULTILINE)
     client = files.parse(bare + "auth-user-pass login.txt\n").client
     assert client is not None
-    assert client.credentials == ("alice", "secret password")
+    assert client.login == LoginSettings("alice", "secret password")
     assert "secret" not in repr(client)
 
 
-def test_a_login_file_without_password_is_refused(files: ConfigFiles) -> None:
-    line = files.line(CLIENT_OVPN + "auth-user-pass password\n")
-    assert line == ("test.conf:8: auth-user-pass: password must have the username on line 1 and the password on line 2")
+def test_a_login_file_without_a_name_is_refused(files: ConfigFiles) -> None:
+    line = files.line(CLIENT_OVPN + "auth-user-pass empty\n")
+    assert line == ("test.conf:8: auth-user-pass: empty must have the username on line 1 and the password on line 2")
 
 
 def test_an_encrypted_key_needs_askpass(files: ConfigFiles) -> None:

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.config_files import SERVER_INI, SERVER_OVPN, make_files
-from twistvpn.config.settings import AuthTokenSettings
+from tests.config_files import CLIENT_INI, CLIENT_OVPN, SERVER_INI, SERVER_OVPN, make_files
+from twistvpn.config.settings import AuthTokenSettings, LoginSettings, StaticChallenge
 from twistvpn.crypto.authtoken import TokenSecret
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.config_files import ConfigFiles
-    from twistvpn.config.settings import ServerSettings, Settings
+    from twistvpn.config.settings import ClientSettings, ServerSettings, Settings
 
 
 @pytest.fixture
@@ -80,3 +80,81 @@ def test_a_secret_without_tokens_is_noted(files: ConfigFiles) -> None:
 def test_passwords_may_be_optional(files: ConfigFiles) -> None:
     assert not server(files.parse(SERVER_OVPN)).password_optional
     assert server(files.parse(f"{SERVER_OVPN}auth-user-pass-optional\n")).password_optional
+
+
+# A client's
+
+
+def client(settings: Settings) -> ClientSettings:
+    assert settings.client is not None
+    return settings.client
+
+
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [
+        ("", None),
+        ("auth-user-pass", LoginSettings()),
+        ("auth-user-pass stdin", LoginSettings()),
+        ("auth-user-pass username-only", LoginSettings(None, "[[BLANK]]")),
+        ("auth-user-pass login.txt", LoginSettings("alice", "secret password")),
+        ("auth-user-pass password", LoginSettings("open sesame")),
+        ("<auth-user-pass>\nalice\n</auth-user-pass>", LoginSettings("alice")),
+        ("<auth-user-pass>\nalice\nx\n</auth-user-pass>\nauth-nocache", LoginSettings("alice", "x", cache=False)),
+        (
+            'auth-user-pass login.txt\nstatic-challenge "Your code?" 1',
+            LoginSettings("alice", "secret password", static_challenge=StaticChallenge("Your code?", echo=True)),
+        ),
+        (
+            "auth-user-pass\nstatic-challenge Code 0 concat",
+            LoginSettings(static_challenge=StaticChallenge("Code", concatenate=True)),
+        ),
+    ],
+)
+def test_what_a_client_shows(files: ConfigFiles, lines: str, wanted: LoginSettings | None) -> None:
+    assert client(files.parse(f"{CLIENT_OVPN}{lines}\n")).login == wanted
+
+
+def test_where_nothing_is_kept_only_the_path_is(files: ConfigFiles) -> None:
+    login = client(files.parse(f"{CLIENT_OVPN}auth-user-pass login.txt\nauth-nocache\n")).login
+    assert login == LoginSettings(path=str(files.path / "login.txt"), cache=False)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("static-challenge Code 0", "goes with a password; add auth-user-pass"),
+        ("auth-user-pass\nstatic-challenge Code 2", "'2' is not one of 0, 1"),
+        ("auth-user-pass\nstatic-challenge Code 0 base64", "'base64' is not one of scrv1, concat"),
+        ("auth-user-pass username-only\nstatic-challenge Code 0", "contradicts auth-user-pass"),
+        ("auth-user-pass nowhere\nauth-nocache", "cannot read"),
+        ("setenv GENERIC_CONFIG", "generic profile"),
+        ("setenv UV_Ä x", "is not a name that a server understands"),
+    ],
+)
+def test_mistakes_about_logins(files: ConfigFiles, lines: str, words: str) -> None:
+    assert words in files.line(f"{CLIENT_OVPN}{lines}\n")
+
+
+def test_what_is_told_besides(files: ConfigFiles) -> None:
+    settings = files.parse(f"{CLIENT_OVPN}push-peer-info\nsetenv UV_SITE lab\nsetenv IV_GUI_VER 'a 1'\nsetenv X y\n")
+    assert client(settings).push_peer_info
+    assert client(settings).peer_info == {"UV_SITE": "lab", "IV_GUI_VER": "a 1"}
+    assert any("setenv" in note for note in settings.notes)
+
+
+def test_all_of_it_in_ini(files: ConfigFiles) -> None:
+    lines = """\
+auth-user-pass = stdin
+auth-nocache = yes
+auth-retry = interact
+static-challenge = "Your code?" 0
+push-peer-info = yes
+setenv =
+    UV_SITE lab
+    UV_DESK 7
+[tls]"""
+    read = client(files.parse(CLIENT_INI.replace("[tls]", lines)))
+    assert read.login == LoginSettings(cache=False, static_challenge=StaticChallenge("Your code?"))
+    assert (read.auth_retry, read.push_peer_info) == ("interact", True)
+    assert read.peer_info == {"UV_SITE": "lab", "UV_DESK": "7"}

@@ -7,7 +7,15 @@ import pytest
 
 from tests.config_files import CLIENT_OVPN, SERVER_OVPN, ConfigFiles, make_files
 from twistvpn.config.lexer import lex, split_words
-from twistvpn.config.settings import ClientSettings, ControlWrapping, Material, Route, ServerSettings, Settings
+from twistvpn.config.settings import (
+    ClientSettings,
+    ControlWrapping,
+    LoginSettings,
+    Material,
+    Route,
+    ServerSettings,
+    Settings,
+)
 from twistvpn.errors import ConfigError
 
 DEFAULT = ("AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305")
@@ -127,7 +135,7 @@ def test_a_profile_with_everything_inside(files: ConfigFiles) -> None:
     read = settings.client
     assert read is not None
     assert [(end.host, end.port, end.proto, end.family) for end in read.remotes] == [("vpn.example.org", 443, "tcp", 0)]
-    assert read.credentials == ("alice", "secret")
+    assert read.login == LoginSettings("alice", "secret")
     assert settings.control.key is not None
     assert settings.control.key.data.decode() == files.text("ta.key")
     assert (settings.control.key_direction, settings.control.auth) == (1, "SHA512")
@@ -444,8 +452,7 @@ def test_a_mistake_is_one_line_with_its_place(files: ConfigFiles, lines: str, an
         ("client\nremote a 1 sctp\n", "test.conf:2: remote: unknown protocol 'sctp'"),
         ("client\nremote a\nproto-force tcp\n", "test.conf:3: proto-force: no remote is left; none of them is tcp"),
         ("client\nremote a\nduplicate-cn\n", "test.conf:3: duplicate-cn: has no meaning for a client; remove it"),
-        ("client\nremote a\nauth-retry interact\n", "test.conf:3: auth-retry: nobody is there to be asked"),
-        ("client\nremote a\nauth-user-pass\n", "test.conf:3: auth-user-pass: nobody is there to be asked"),
+        ("client\nremote a\nauth-retry often\n", "test.conf:3: auth-retry: 'often' is not one of"),
         ("client\nremote a\nredirect-gateway def2\n", "test.conf:3: redirect-gateway: 'def2' is not one of"),
         ("client\nremote a\nhttp-proxy p 80\n", "test.conf:3: http-proxy: is not supported: there is no proxy client"),
     ],

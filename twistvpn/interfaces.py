@@ -184,6 +184,31 @@ class IPool(Interface):
         """Give the addresses back."""
 
 
+class Question(NamedTuple):
+    """What a client wants to know of its user."""
+
+    kind: str
+    """'username', 'password' or 'challenge'."""
+    text: str
+    """For the user to read."""
+    flags: Collection[str] = ()
+    """'E' where the answer may be seen as it is typed."""
+
+
+class IUserPrompt(Interface):
+    """Who speaks for a client's user: a window, a terminal, a program that knows the answers."""
+
+    methods: Collection[str] = Attribute(
+        "What servers are told that can be done here (IV_SSO): 'crtext', 'openurl' ..."
+    )
+
+    def ask(question: Question) -> Deferred[str]:
+        """Fires with the answer; fails where there will be none.  Cancelled when the answer is no longer wanted."""
+
+    def open_url(url: str) -> None:
+        """Show the user a web page on which to log in."""
+
+
 class TokenState(Enum):
     """What a token that a client shows in the place of its password is worth (`auth-gen-token`)."""
 

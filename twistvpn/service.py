@@ -24,15 +24,20 @@ if TYPE_CHECKING:
     from typing import Any
 
     from twistvpn.config.settings import ServerSettings, Settings
-    from twistvpn.interfaces import IAuthenticator, IClientKeyVerifier, IPool, ITun
+    from twistvpn.interfaces import IAuthenticator, IClientKeyVerifier, IPool, ITun, IUserPrompt
 
 
 def make_service(
-    reactor: Any, settings: Settings, on_fatal: Callable[[str], None], *, open_device: Callable[[], ITun] | None = None
+    reactor: Any,
+    settings: Settings,
+    on_fatal: Callable[[str], None],
+    *,
+    open_device: Callable[[], ITun] | None = None,
+    prompt: IUserPrompt | None = None,
 ) -> VpnServerService | VpnClientService:
     """The service that `settings` describe, by `make_server_service` or `make_client_service`."""
     if settings.client is not None:
-        return make_client_service(reactor, settings, on_fatal, open_device=open_device)
+        return make_client_service(reactor, settings, on_fatal, open_device=open_device, prompt=prompt)
     return make_server_service(reactor, settings, on_fatal, open_device=open_device)
 
 
@@ -73,13 +78,20 @@ def make_server_service(
 
 
 def make_client_service(
-    reactor: Any, settings: Settings, on_fatal: Callable[[str], None], *, open_device: Callable[[], ITun] | None = None
+    reactor: Any,
+    settings: Settings,
+    on_fatal: Callable[[str], None],
+    *,
+    open_device: Callable[[], ITun] | None = None,
+    prompt: IUserPrompt | None = None,
 ) -> VpnClientService:
-    """The client that `settings` describe; `on_fatal`, `open_device` and errors as in `make_server_service`."""
+    """The client that `settings` describe; `on_fatal`, `open_device` and errors as in `make_server_service`.
+
+    `prompt` speaks for the user where something is missing that the user knows, or the server asks.
+    """
     configurator = NetworkConfigurator() if open_device is None else None
-    return VpnClientService(
-        reactor, settings, open_device or _tun_opener(reactor, settings, on_fatal), configurator, on_fatal
-    )
+    opener = open_device or _tun_opener(reactor, settings, on_fatal)
+    return VpnClientService(reactor, settings, opener, configurator, on_fatal, prompt=prompt)
 
 
 def _tun_opener(reactor: Any, settings: Settings, on_fatal: Callable[[str], None]) -> Callable[[], ITun]:

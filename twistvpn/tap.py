@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from twistvpn.allocator import keep_freed_memory
+from twistvpn.client.terminal import find_terminal
 from twistvpn.config.load import load
 from twistvpn.errors import ConfigError, EnvironmentRefusal
 from twistvpn.privileges import CAP_NET_ADMIN, become, find_identity, has_capability
@@ -212,11 +213,6 @@ def makeService(options: Options) -> VpnProcessService:
     keep_freed_memory()
     settings = options.settings
     set_verb(settings.verb)
-    try:
-        identity = find_identity(settings.user, settings.group, settings.file)
-        service = make_service(reactor, settings, _Failure(reactor))
-    except ConfigError as error:
-        raise SystemExit(f"twistvpn: {error}") from error
     twistd: Mapping[str, Any] = options.parent or {
         "nodaemon": True,
         "logfile": None,
@@ -225,6 +221,13 @@ def makeService(options: Options) -> VpnProcessService:
         "rundir": ".",
     }
     daemon = not twistd["nodaemon"]
+    try:
+        identity = find_identity(settings.user, settings.group, settings.file)
+        # Who goes to the background has no terminal to be asked at.
+        prompt = None if daemon else find_terminal(reactor)
+        service = make_service(reactor, settings, _Failure(reactor), prompt=prompt)
+    except ConfigError as error:
+        raise SystemExit(f"twistvpn: {error}") from error
     _check_files(twistd["rundir"], pidfile=twistd["pidfile"], logfile=twistd["logfile"])
     logs_to_terminal = not daemon and twistd["logfile"] in {None, "-"} and not twistd["syslog"]
     return VpnProcessService(service, settings, reactor, identity, daemon=daemon, logs_to_terminal=logs_to_terminal)

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         ILink,
         ILinkReceiver,
         IPool,
+        IUserPrompt,
     )
     from twistvpn.pki.authority import Issued
 
@@ -208,7 +209,9 @@ class ServerEnd:
 class ClientEnd:
     """A client of a `Pair`; `service` is the real one."""
 
-    def __init__(self, vpn: Pair, name: str, text: str, host: str, offloads: Collection[int]) -> None:
+    def __init__(
+        self, vpn: Pair, name: str, text: str, host: str, offloads: Collection[int], prompt: IUserPrompt | None
+    ) -> None:
         self.name = name
         self.tun = MemoryTun(offloads=offloads)
         self.fatal: str | None = None
@@ -222,7 +225,9 @@ class ClientEnd:
         self._offloads = offloads
         self._link: MemoryLink | None = None
         settings = parse(text, f"{name}.ovpn", "/")
-        self.service = VpnClientService(vpn.clock, settings, self._open_tun, None, self._give_up, links=self)
+        self.service = VpnClientService(
+            vpn.clock, settings, self._open_tun, None, self._give_up, links=self, prompt=prompt
+        )
         self.service.on_connected = self._connected
 
     def _open_tun(self) -> MemoryTun:
@@ -359,12 +364,17 @@ class Pair:
         """The first client."""
         return next(iter(self.clients.values()))
 
-    def add_client(self, name: str, options: str = "", issued: Issued | None = None) -> ClientEnd:
-        """Make another client, not yet started; `issued` replaces the certificate that is made for `name`."""
+    def add_client(
+        self, name: str, options: str = "", issued: Issued | None = None, prompt: IUserPrompt | None = None
+    ) -> ClientEnd:
+        """Make another client, not yet started; `issued` replaces the certificate that is made for `name`.
+
+        `prompt` speaks for its user.
+        """
         if issued is None:
             issued = self.authority.issue_client(name, self.valid_from)
         host = f"198.51.100.{len(self.clients) + 1}"
-        client = ClientEnd(self, name, self._client_text(issued) + options, host, self._offloads)
+        client = ClientEnd(self, name, self._client_text(issued) + options, host, self._offloads, prompt)
         self.clients[name] = client
         return client
 
@@ -446,6 +456,7 @@ def pair(
     client_key_verifier: IClientKeyVerifier | None = None,
     factory_class: type[VpnFactory] = VpnFactory,
     offloads: Collection[int] = (),
+    prompt: IUserPrompt | None = None,
     connect: bool = True,
 ) -> Pair:
     """Make a server and a client of each name (one called 'client' if none is given), connected.
@@ -454,7 +465,8 @@ def pair(
     10.8.0.0/24 and fd00:8::/64.  `control` protects the control channel.  `seed`, `loss`, `duplication`,
     `reordering` and `delay` (seconds) are the network's, as in `MemoryNetwork`.  `authenticator`, `pool`,
     `client_key_verifier` and `factory_class` are the server's, `offloads` the TUN_F_* flags that the devices claim.
-    With `connect` False nothing is started: call `Pair.connect`, or `start` on the ends.
+    `prompt` speaks for the clients' users.  With `connect` False nothing is started: call `Pair.connect`, or `start` on
+    the ends.
 
     Raises `ConfigError` for options that do not work, `AssertionError` if a client cannot connect.
     """
@@ -473,7 +485,7 @@ def pair(
         offloads=offloads,
     )
     for name in names or ("client",):
-        vpn.add_client(name, client)
+        vpn.add_client(name, client, prompt=prompt)
     if connect:
         vpn.connect()
     return vpn

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from twistvpn.client.remotes import Ending
 from twistvpn.control.push import PushedOptions, parse_pushed
 from twistvpn.control.session import KeyDerivation, KeyEstablished, MessageReceived, SessionFailed
 from twistvpn.control.verify import tls_failure_words
 from twistvpn.crypto.ciphers import canonical_name
 from twistvpn.errors import ConfigError, KeyGone, NegotiationError
-from twistvpn.interfaces import ILinkReceiver
+from twistvpn.interfaces import ILinkReceiver, Question
 from twistvpn.link.addresses import readable
 from twistvpn.runs import is_data, uniform_parts
 from twistvpn.verbosity import log_observer
+from twistvpn.wire.challenges import ANSWER_WANTED, ECHO, Challenge, WebPage, encode_base64, parse_dynamic, parse_info
 from twistvpn.wire.messages import (
     MORE_FOLLOWS,
     AuthFailed,
     AuthPending,
+    CrResponse,
     Exit,
     Halt,
     Info,
@@ -37,9 +40,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cryptography import x509
+    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
 
+    from twistvpn.client.login import Login
     from twistvpn.config.settings import Settings
     from twistvpn.control.session import Event
     from twistvpn.interfaces import Address, Buffer, ILink, Run
@@ -52,21 +57,15 @@ MAX_PUSHED = 64 * 1024
 """Characters of pushed options that are collected before the server counts as broken."""
 
 
-class Ending(Enum):
-    """What the end of a connection means for the client."""
-
-    RETRY = auto()
-    """Try again, this server or the next."""
-    NEXT = auto()
-    """Try the next server: this one has sent us there."""
-    FATAL = auto()
-    """Trying again would end the same way."""
+_ADVANCES = {"no": Ending.SAME, "addr": Ending.ADDRESS, "remote": Ending.NEXT}
+"""What AUTH_FAILED,TEMP says of the next try; as stock clients we stay where we are unless told otherwise."""
 
 
 class ConnectionOwner(Protocol):
     """The client service, as its connection sees it."""
 
     own_certificate: x509.Certificate | None
+    login: Login
 
     def connected(self, pushed: PushedOptions) -> None:
         """The server has told its options; the data channel stands."""
@@ -77,8 +76,8 @@ class ConnectionOwner(Protocol):
     def batch_ended(self) -> None:
         """Everything of one wake-up has been handed on."""
 
-    def connection_ended(self, reason: str, ending: Ending) -> None:
-        """It is over."""
+    def connection_ended(self, reason: str, ending: Ending, least_wait: float) -> None:
+        """It is over; the server wants the next try to wait `least_wait` seconds."""
 
 
 @implementer(ILinkReceiver)
@@ -97,13 +96,15 @@ class ClientConnection:
         self._client = settings.client
         self._clock = clock
         self._ending = Ending.RETRY
+        self._least_wait = 0.0
         self._silence_ending = Ending.RETRY
         """What the server's silence means: with `ping-exit` it ends the client."""
         self._why: str | None = None
         self._server_occ = ""
         self._options: list[str] = []
         self._asking: IDelayedCall | None = None
-        self._give_up_at = 0.0
+        self._answering: Deferred[str] | None = None
+        self._established_at = self._give_up_at = 0.0
         self._peer: Peer | None = None
 
     @property
@@ -165,7 +166,9 @@ class ClientConnection:
         if self._asking is not None and self._asking.active():
             self._asking.cancel()
         ending = self._silence_ending if peer.is_silent else self._ending
-        self._owner.connection_ended(self._why or reason, ending)
+        if self._answering is not None:
+            self._answering.cancel()
+        self._owner.connection_ended(self._why or reason, ending, self._least_wait)
 
     def _session_failed(self, event: SessionFailed) -> None:
         if event.refusal is not None:
@@ -182,7 +185,8 @@ class ClientConnection:
             self._end("the server renegotiates before it has sent options (PUSH_REPLY)", Ending.RETRY)
             return
         self._server_occ = event.remote.options
-        self._give_up_at = self._clock.seconds() + self._settings.control.hand_window
+        self._established_at = self._clock.seconds()
+        self._give_up_at = self._established_at + self._settings.control.hand_window
         # Not at once: a server that need not be asked may have sent them together with its key.
         self._asking = self._clock.callLater(0, self._ask)
 
@@ -216,24 +220,75 @@ class ClientConnection:
         elif isinstance(message, AuthFailed):
             self._auth_failed(message)
         elif isinstance(message, AuthPending):
-            self._give_up_at = self._clock.seconds() + (message.timeout or self._settings.control.hand_window)
+            self._auth_pending(message)
         elif isinstance(message, Restart):
-            self._end("the server asks for a restart", Ending.NEXT if message.params.startswith("[N") else Ending.RETRY)
+            self._restart(message)
         elif isinstance(message, Halt):
             self._end(f"the server sends us away: {message.reason or 'HALT'}", Ending.FATAL)
         elif isinstance(message, Exit):
             self._end("the server has said goodbye", Ending.RETRY)
         elif isinstance(message, (Info, InfoPre)):
-            self.log.info("the server says: {text}", text=message.text)
+            self._info(message)
+
+    def _auth_pending(self, message: AuthPending) -> None:
+        """Wait as long as the server asks for, within what stock clients allow."""
+        control = self._settings.control
+        longest = max(control.reneg_sec / 2, control.hand_window)
+        wait = min(message.timeout or control.hand_window, longest)
+        self._give_up_at = self._established_at + wait
+        self.log.info("the server takes its time to decide, {wait:.0f} s at most (AUTH_PENDING)", wait=wait)
+
+    def _restart(self, message: Restart) -> None:
+        flags = message.params[1:].partition("]")[0] if message.params.startswith("[") else ""
+        if "P" not in flags:
+            self._owner.login.forget()
+        words = message.params.partition("]")[2].lstrip(":, ") if flags else message.params
+        why = f"the server asks for a restart{f': {words}' if words else ''}"
+        self._end(why, Ending.NEXT if "N" in flags else Ending.RETRY)
+
+    def _info(self, message: Info | InfoPre) -> None:
+        asked = parse_info(message.text) if isinstance(message, InfoPre) else None
+        prompt = self._owner.login.prompt
+        if isinstance(asked, WebPage):
+            self.log.info("the server asks to log in at {url}", url=asked.url)
+            if prompt is not None:
+                prompt.open_url(asked.url)
+        elif isinstance(asked, Challenge) and ANSWER_WANTED in asked.flags and prompt is not None:
+            self.log.info("the server asks: {text}", text=asked.text)
+            if self._answering is not None:
+                self._answering.cancel()
+            self._answering = prompt.ask(Question("challenge", asked.text, asked.flags & {ECHO}))
+            self._answering.addCallbacks(self._answer, self._unanswered)
+        else:
+            text = asked.text if isinstance(asked, Challenge) else message.text
+            self.log.info("the server says: {text}", text=text)
+
+    def _answer(self, answer: str) -> str:
+        self._answering = None
+        if self.peer.is_open:
+            self.peer.send_message(encode_message(CrResponse(encode_base64(answer))))
+        return answer
+
+    def _unanswered(self, failure: Failure) -> None:
+        self._answering = None
+        if not failure.check(CancelledError):
+            self.log.warn("the question is not answered: {why}", why=failure.getErrorMessage())
 
     def _auth_failed(self, message: AuthFailed) -> None:
-        why = message.reason or "the server gives no reason"
-        may_retry = message.temporary is not None or self._client.auth_retry != "none"
-        ending = Ending.RETRY if may_retry else Ending.FATAL
-        self._end(f"the server refuses us (AUTH_FAILED): {why}", ending)
+        why = f"the server refuses us (AUTH_FAILED): {message.reason or 'the server gives no reason'}"
+        if message.temporary is not None:
+            backoff = message.temporary.get("backoff", "")
+            self._least_wait = float(backoff) if backoff.isascii() and backoff.isdigit() else 0.0
+            self._end(why, _ADVANCES.get(message.temporary.get("advance", ""), Ending.SAME))
+        elif self._owner.login.refused(message.reason):
+            challenge = parse_dynamic(message.reason)
+            self._end(why if challenge is None else f"the server asks: {challenge.text}", Ending.SAME)
+        else:
+            self._end(why, Ending.FATAL)
 
     def _push_reply(self, reply: PushReply) -> None:
         if self.pushed is not None:
+            self._token_pushed(reply)
             return
         self._options += reply.options
         if sum(map(len, self._options)) > MAX_PUSHED:
@@ -252,9 +307,19 @@ class ClientConnection:
             self._end(str(error), Ending.FATAL)
             return
         self.pushed = pushed
+        self._owner.login.token_pushed(pushed.auth_token, pushed.auth_token_user)
         for option in pushed.unknown:
             self.log.info("the server pushes {option!r}, which changes nothing here", option=option)
         self._owner.connected(pushed)
+
+    def _token_pushed(self, reply: PushReply) -> None:
+        """All that a further reply may change is the token."""
+        try:
+            pushed = parse_pushed([option for option in reply.options if option.startswith("auth-token")])
+        except NegotiationError as error:
+            self.log.warn("{error}", error=error)
+            return
+        self._owner.login.token_pushed(pushed.auth_token, pushed.auth_token_user)
 
     def _open_data(self, pushed: PushedOptions) -> None:
         data = self._settings.data

@@ -12,10 +12,12 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twistvpn.client.connection import ClientConnection, Ending
+from twistvpn.client.connection import ClientConnection
 from twistvpn.client.link import LinkOpener
+from twistvpn.client.login import Login, NobodyToAskError
 from twistvpn.client.network import ClientNetwork
-from twistvpn.client.remotes import RemoteList
+from twistvpn.client.peer_info import hardware_address, peer_info
+from twistvpn.client.remotes import Ending, RemoteList
 from twistvpn.client.status import format_status
 from twistvpn.control.keys import control_key
 from twistvpn.control.tls import ControlTlsFactory
@@ -27,9 +29,8 @@ from twistvpn.interfaces import IFrameReceiver
 from twistvpn.peer import build_peer, local_occ_string
 from twistvpn.status_file import write_status_file
 from twistvpn.verbosity import log_observer
-from twistvpn.version import __version__
 from twistvpn.wire.keymethod import KeyMethod2, KeySource
-from twistvpn.wire.options import IvProto, format_peer_info
+from twistvpn.wire.options import format_peer_info
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
@@ -42,22 +43,9 @@ if TYPE_CHECKING:
     from twistvpn.client.link import Links
     from twistvpn.config.settings import Remote, Settings
     from twistvpn.control.push import PushedOptions
-    from twistvpn.interfaces import Buffer, Frame, ILink, ITun
+    from twistvpn.interfaces import Buffer, Frame, ILink, ITun, IUserPrompt
     from twistvpn.peer import Peer
     from twistvpn.tun.netlink import NetworkConfigurator
-
-LARGEST_PUSHED_MTU = 1600
-"""What IV_MTU announces: packets of this size still fit the link's buffers."""
-
-_CAPABILITIES = (
-    IvProto.DATA_V2
-    | IvProto.REQUEST_PUSH
-    | IvProto.TLS_KEY_EXPORT
-    | IvProto.AUTH_PENDING_KW
-    | IvProto.CC_EXIT
-    | IvProto.AUTH_FAIL_TEMP
-    | IvProto.DYN_TLS_CRYPT
-)
 
 
 class ClientState(Enum):
@@ -93,7 +81,7 @@ class VpnClientService(Service):
     `open_tun` makes the device when the service starts; `network` configures the host for what is pushed, None
     leaves the host alone, for applications that take packets themselves.  `on_fatal` is told why the client has
     given up.  `drops` counts packets from the device while there was no server to take them.  `links` replaces the
-    sockets.
+    sockets.  `prompt` speaks for the user; None where everything is in the settings.
     """
 
     log = Logger(observer=log_observer)
@@ -107,6 +95,7 @@ class VpnClientService(Service):
         on_fatal: Callable[[str], None],
         *,
         links: Links | None = None,
+        prompt: IUserPrompt | None = None,
     ) -> None:
         assert settings.client is not None
         self.settings = settings
@@ -125,9 +114,8 @@ class VpnClientService(Service):
         self._tls = ControlTlsFactory(contexts, reactor, client=True)
         self._deadlines = DeadlineQueue(reactor)
         self._remotes = RemoteList(settings.client)
+        self.login = Login(settings.client, prompt)
         self._links: Links = links or LinkOpener(reactor, settings.client, settings.sockets)
-        self._hosts: list[str] = []
-        self._host = ""
         self._tun: ITun | None = None
         self._offloads = 0
         self._written = 0
@@ -255,22 +243,24 @@ class VpnClientService(Service):
         problem = validity_problem(self.own_certificate, self._reactor.seconds())
         if problem is not None:
             self.log.warn("{problem}", problem=problem)
+        await self.login.prepare()
+        remotes = self._remotes
         if remote.endpoint is not None:
-            self._hosts = [remote.host]
-        elif not self._hosts:
-            self._hosts = await self._links.addresses(remote)
-        self._host = self._hosts.pop(0)
+            remotes.hosts = [remote.host]
+        elif not remotes.hosts:
+            remotes.hosts = await self._links.addresses(remote)
+        host = remotes.take_host()
         if self._network is not None and remote.endpoint is None:
-            self._network.prepare(self._host)
+            self._network.prepare(host)
         self.log.info(
             "connecting to {proto}:{host}:{port} ({name})",
             proto=remote.proto,
-            host=self._host,
+            host=host,
             port=remote.port,
             name=remote.host,
         )
         connection = ClientConnection(self, self.settings, self._reactor)
-        link, address = await self._links.open(remote, self._host, connection)
+        link, address = await self._links.open(remote, host, connection)
         self._attempt = None
         self._link = link
         peer = build_peer(
@@ -295,6 +285,9 @@ class VpnClientService(Service):
     def _not_opened(self, failure: Failure, remote: Remote) -> None:
         self._attempt = None
         if self.state is ClientState.OPENING:
+            if failure.check(NobodyToAskError):
+                self._fail(failure.getErrorMessage())
+                return
             failed = failure.check(OSError, EnvironmentRefusal) or failure.check(Exception)
             if failed is None:
                 failure.raiseException()
@@ -306,20 +299,19 @@ class VpnClientService(Service):
             connection.peer.close(f"no answer within {self._client.connect_timeout:g} s")
 
     def _offer(self) -> KeyMethod2:
-        data, device = self.settings.data, self.settings.device
-        username, password = self._client.credentials or ("", "")
+        username, password = self.login.shown()
         assert self._link is not None
         options = local_occ_string(self.settings, self._link)
-        peer_info = {
-            "IV_VER": __version__,
-            "IV_PLAT": "linux",
-            "IV_TCPNL": "1",
-            "IV_MTU": str(max(LARGEST_PUSHED_MTU, device.mtu)),
-            "IV_NCP": "2",
-            "IV_CIPHERS": ":".join(data.ciphers),
-            "IV_PROTO": str(int(_CAPABILITIES)),
-        }
-        return KeyMethod2(KeySource.generate_client(), options, username, password, format_peer_info(peer_info))
+        prompt = self.login.prompt
+        info = peer_info(self.settings, () if prompt is None else prompt.methods, self._hardware_address())
+        return KeyMethod2(KeySource.generate_client(), options, username, password, format_peer_info(info))
+
+    def _hardware_address(self) -> str | None:
+        """Of the interface towards the default gateway, where the server is to be told."""
+        if self._configurator is None or not self._client.push_peer_info:
+            return None
+        hop = self._configurator.default_gateway(4) or self._configurator.default_gateway(6)
+        return hardware_address(None if hop is None else hop.ifname)
 
     # What the connection reports (`connection.ConnectionOwner`)
 
@@ -327,14 +319,14 @@ class VpnClientService(Service):
         """The server has let us in: configure the host."""
         if self._network is not None:
             try:
-                self._network.apply(pushed, self._host, self._path_mtu(pushed))
+                self._network.apply(pushed, self._remotes.host, self._path_mtu(pushed))
             except EnvironmentRefusal as error:
                 self._fail(str(error))
                 return
         self._enter(ClientState.CONNECTED)
         self._remotes.succeeded()
         addresses = ", ".join(str(address) for address in (pushed.ipv4, pushed.ipv6) if address is not None)
-        self.log.info("connected to {host}, our address is {addresses}", host=self._host, addresses=addresses)
+        self.log.info("connected to {host}, our address is {addresses}", host=self._remotes.host, addresses=addresses)
         if self.on_connected is not None:
             self.on_connected(pushed)
 
@@ -362,9 +354,10 @@ class VpnClientService(Service):
         else:
             self.drops["not-connected"] += len(frames)
 
-    def connection_ended(self, reason: str, ending: Ending) -> None:
+    def connection_ended(self, reason: str, ending: Ending, least_wait: float) -> None:
         """Try again, or give up."""
         self._connection = None
+        self.login.disconnected()
         if self._link is not None:
             self._link.close()
             self._link = None
@@ -376,28 +369,16 @@ class VpnClientService(Service):
         elif ending is Ending.FATAL:
             self._fail(reason)
         else:
-            if ending is Ending.NEXT:
-                self._remotes.advance()
-            self._retry_later(reason)
+            self._retry_later(reason, ending, least_wait)
 
-    def _retry_later(self, reason: str) -> None:
-        was_connected = self.state is ClientState.CONNECTED
+    def _retry_later(self, reason: str, ending: Ending = Ending.RETRY, least_wait: float = 0.0) -> None:
         self._enter(ClientState.WAITING)
-        wait = self._next_wait(was_connected=was_connected)
+        wait = self._remotes.ended(ending, least_wait)
         if wait is None:
             self._fail(f"{reason}; connect-retry-max reached")
             return
         self.log.warn("{reason}; trying again in {wait:.0f} s", reason=reason, wait=wait)
         self._retry = self._reactor.callLater(wait, self._try_server)
-
-    def _next_wait(self, *, was_connected: bool) -> float | None:
-        """A server that had let us in is tried first again, then its other addresses, then the next server."""
-        if was_connected:
-            self._hosts = []
-            return self._client.connect_retry[0]
-        if self._hosts:
-            return self._client.connect_retry[0]
-        return self._remotes.failed()
 
     def _fail(self, reason: str) -> None:
         self.log.error("{reason}", reason=reason)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twistvpn.config.channels import read_control, read_data, read_keepalive
-from twistvpn.config.login import read_auth_tokens
-from twistvpn.config.material import read_credentials
+from twistvpn.config.login import read_auth_retry, read_auth_tokens, read_environment, read_login
 from twistvpn.config.settings import ClientSettings, DeviceSettings, ServerSettings, Settings
 from twistvpn.config.sockets import read_sockets
 from twistvpn.config.tls import read_tls
@@ -82,6 +81,7 @@ def read_server(
 ) -> ServerSettings:
     """The server's half."""
     keepalive = read_keepalive(directives, Role.SERVER)
+    read_environment(directives)  # for its notes alone
     authenticators = tuple(item.args[0] for item in directives.every("authenticators"))
     rename, floats = directives.last("username-as-common-name"), directives.last("float")
     if floats is not None:
@@ -135,7 +135,7 @@ def read_client(
     directives: Directives, remotes: tuple[Remote, ...], routes: tuple[Route, ...], local: tuple[str | None, int]
 ) -> ClientSettings:
     """The client's half; `local` is the address and the port its link is bound to."""
-    login, redirect, retry = (directives.last(name) for name in ("auth-user-pass", "redirect-gateway", "auth-retry"))
+    redirect = directives.last("redirect-gateway")
     retries = integer_of(directives, "connect-retry-max", 0)
     return ClientSettings(
         remotes=remotes,
@@ -143,7 +143,9 @@ def read_client(
         connect_timeout=seconds_of(directives, "server-poll-timeout", ClientSettings.connect_timeout),
         connect_retry=_connect_retry(directives),
         connect_retry_max=retries or None,
-        credentials=read_credentials(directives, login) if login is not None else None,
+        login=read_login(directives),
+        push_peer_info="push-peer-info" in directives,
+        peer_info=read_environment(directives),
         route_nopull="route-nopull" in directives,
         routes=routes,
         explicit_exit_notify=_exit_notify(directives, most=100),
@@ -151,7 +153,7 @@ def read_client(
         local_port=local[1],
         floats="float" in directives,
         redirect_gateway=_redirect_flags(redirect) if redirect is not None else None,
-        auth_retry=_auth_retry(retry) if retry is not None else ClientSettings.auth_retry,
+        auth_retry=read_auth_retry(directives),
     )
 
 
@@ -160,12 +162,6 @@ def _redirect_flags(directive: Directive) -> tuple[str, ...]:
     if "block-local" in directive.args:
         raise directive.error("block-local does not exist; block the local network with nftables")
     return tuple(choice(directive, flag, *allowed) for flag in directive.args)
-
-
-def _auth_retry(directive: Directive) -> str:
-    if directive.args[0] == "interact":
-        raise directive.error("nobody is there to be asked; use nointeract or none")
-    return choice(directive, directive.args[0], "none", "nointeract")
 
 
 def _connect_retry(directives: Directives) -> tuple[float, float]:

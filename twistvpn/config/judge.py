@@ -30,12 +30,6 @@ def _key_method(directive: Directive) -> str:
     raise directive.error("only key method 2 exists; remove it")
 
 
-def _setenv(directive: Directive) -> str:
-    if directive.args[:1] == ("GENERIC_CONFIG",):
-        raise directive.error("this is a generic profile for many users; get the one made for you")
-    return "no script is run that would see it"
-
-
 def _renegotiation_limit(directive: Directive) -> str:
     if directive.args == ("0",):
         return "keys are renegotiated by time (reneg-sec), and before a cipher's limit"
@@ -57,7 +51,6 @@ def _socket_flags(directive: Directive) -> str:
 _JUDGES: dict[str, Callable[[Directive], str]] = {
     "compress": _compress,
     "key-method": _key_method,
-    "setenv": _setenv,
     "reneg-bytes": _renegotiation_limit,
     "reneg-pkts": _renegotiation_limit,
     "socket-flags": _socket_flags,

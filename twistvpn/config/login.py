@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from twistvpn.config.material import read_material
-from twistvpn.config.settings import AuthTokenSettings
+from twistvpn.config.material import read_credentials, read_material
+from twistvpn.config.settings import AuthTokenSettings, ClientSettings, LoginSettings, StaticChallenge
 from twistvpn.config.values import choice, seconds
 from twistvpn.crypto.authtoken import TokenSecret
 from twistvpn.errors import ConfigError
+from twistvpn.wire.challenges import BLANK_PASSWORD
 
 if TYPE_CHECKING:
     from twistvpn.config.directive import Directive, Directives
     from twistvpn.config.settings import Material
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 _YES = "yes"
 """INI's `auth-gen-token = yes` is the option without arguments."""
@@ -47,3 +51,55 @@ def _secret(directives: Directives, directive: Directive) -> Material | None:
     except ConfigError as error:
         raise directive.error(f"{error.message}; make one with openvpn --genkey auth-token FILE") from None
     return material
+
+
+def read_login(directives: Directives) -> LoginSettings | None:
+    """`auth-user-pass [FILE | username-only]` or its block, with `static-challenge` and `auth-nocache`."""
+    directive, challenge = directives.last("auth-user-pass"), directives.last("static-challenge")
+    if directive is None:
+        if challenge is not None:
+            raise challenge.error("goes with a password; add auth-user-pass")
+        return None
+    static = None if challenge is None else _static_challenge(challenge)
+    cache = "auth-nocache" not in directives
+    if not directive.inline and directive.args == ("username-only",):
+        if challenge is not None:
+            raise challenge.contradiction(directive)
+        return LoginSettings(None, BLANK_PASSWORD, cache=cache)
+    if not directive.inline and directive.args in {(), ("stdin",)}:
+        return LoginSettings(cache=cache, static_challenge=static)
+    username, password = read_credentials(directives, directive)
+    if cache or directive.inline:
+        return LoginSettings(username, password, cache=cache, static_challenge=static)
+    return LoginSettings(path=directives.path(directive.args[0]), cache=cache, static_challenge=static)
+
+
+def _static_challenge(directive: Directive) -> StaticChallenge:
+    """`static-challenge TEXT ECHO [scrv1 | concat]`."""
+    echo = choice(directive, directive.args[1], "0", "1") == "1"
+    scheme = choice(directive, directive.args[2], "scrv1", "concat") if len(directive.args) > 2 else "scrv1"
+    return StaticChallenge(directive.args[0], echo, scheme == "concat")
+
+
+def read_auth_retry(directives: Directives) -> str:
+    """What follows on AUTH_FAILED."""
+    directive = directives.last("auth-retry")
+    if directive is None:
+        return ClientSettings.auth_retry
+    return choice(directive, directive.args[0], "none", "nointeract", "interact")
+
+
+def read_environment(directives: Directives) -> dict[str, str]:
+    """What `setenv` adds to what a server is told of its client; a note for each of the others."""
+    values: dict[str, str] = {}
+    for directive in directives.every("setenv"):
+        name, value = (*directive.args, "")[:2]
+        if name == "GENERIC_CONFIG":
+            raise directive.error("this is a generic profile for many users; get the one made for you")
+        if not name.startswith("UV_") and name not in {"IV_GUI_VER", "IV_SSO", "IV_PLAT_VER"}:
+            directives.note(directive, "changes nothing here: no script is run that would see it")
+        elif not _NAME.fullmatch(name) or not value.isprintable():
+            raise directive.error(f"{name!r} is not a name that a server understands, or its value cannot be printed")
+        else:
+            values[name] = value
+    return values

@@ -144,14 +144,12 @@ def read_control_key(directives: Directives, directive: Directive, parse: Callab
     return material
 
 
-def read_credentials(directives: Directives, directive: Directive) -> tuple[str, str]:
-    """Username and password: the first two lines of the file or the inline block."""
-    if not directive.args:
-        raise directive.error("nobody is there to be asked; put username and password into a file and name it here")
+def read_credentials(directives: Directives, directive: Directive) -> tuple[str, str | None]:
+    """Username and password: the first two lines of the file or the inline block; None for a password to be asked."""
     lines = _text(directive, read_material(directives, directive).data).splitlines()
-    if len(lines) < 2 or not lines[0] or not lines[1]:
+    if not lines or not lines[0]:
         raise directive.error(f"{_whence(directive)} must have the username on line 1 and the password on line 2")
-    return lines[0], lines[1]
+    return lines[0], (lines[1] or None) if lines[1:] else None
 
 
 def _password(directives: Directives) -> bytes | None:

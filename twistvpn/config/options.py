@@ -86,7 +86,7 @@ _READ = [
     *_read("tls-auth 1-2", "tls-crypt 1-1", "tls-crypt-v2 1-2", inline=True),
     *_read("key-direction 1-1", "auth 1-1", "tls-timeout 1-1", "hand-window 1-1", "tran-window 1-1", "reneg-sec 1-2"),
     *_read("cipher 1-1", "data-ciphers 1-1", "data-ciphers-fallback 1-1", "replay-window 1-2", "mssfix 0-2"),
-    *_read("max-packet-size 1-1"),
+    *_read("max-packet-size 1-1", "auth-nocache", "setenv 1-2"),
     *_read("mark 1-1", "bind-dev 1-1", "sndbuf 1-1", "rcvbuf 1-1", "mtu-disc 1-1", "multihome 0-1", "float"),
 ]
 
@@ -105,6 +105,7 @@ _READ_CLIENT = [
     *_read("server-poll-timeout 1-1", "connect-retry 1-2", "connect-retry-max 1-1", role=Role.CLIENT),
     *_read("route-nopull", "redirect-gateway 0-9", "auth-retry 1-1", role=Role.CLIENT),
     *_read("auth-user-pass 0-1", "connection 1-1", role=Role.CLIENT, inline=True),
+    *_read("static-challenge 2-3", "push-peer-info", role=Role.CLIENT),
 ]
 
 _NO_EFFECT = [
@@ -128,7 +129,6 @@ _NO_EFFECT = [
         "nothing takes exported keying material or messages out of the process", "keying-material-exporter echo"
     ),
     *_no_effect("the process keeps its priority", "nice"),
-    *_no_effect("names and passwords stay in memory, to connect again", "auth-nocache"),
     *_no_effect("leases are not kept over a restart", "ifconfig-pool-persist"),
     *_no_effect(
         "queues and tables size themselves",
@@ -143,7 +143,6 @@ _NO_EFFECT = [
     ),
     *_no_effect("the route to the server is added where redirect-gateway needs it", "redirect-private"),
     *_no_effect("the options of the two ends are compared for the log only", "disable-occ"),
-    *_no_effect("only what negotiation needs is told to the server", "push-peer-info"),
     *_no_effect("the timer starts with the connection", "ping-timer-rem"),
     *_no_effect("nothing is ever compressed", "allow-compression comp-noadapt"),
     *_no_effect("every run negotiates with each peer as it is", "compat-mode"),
@@ -164,7 +163,6 @@ _NO_EFFECT = [
 _JUDGED = [
     *_judged("nothing may be compressed; stub-v2 and migrate leave packets as they are", "compress"),
     *_judged("key method 2 is the only one", "key-method"),
-    *_judged("no script sees the environment; some names are switches of OpenVPN's", "setenv"),
     *_judged("keys are renegotiated by time, and before a cipher's limit; 0 says just that", "reneg-bytes reneg-pkts"),
     *_judged("the common name is the name of a client", "x509-username-field"),
     *_judged("TCP_NODELAY, the only flag, is always set", "socket-flags"),
@@ -211,7 +209,6 @@ _REFUSED = [
         "disable push-reset push-remove override-username",
     ),
     *_refused(_PUSHED, "auth-token auth-token-user peer-id push-continuation protocol-flags key-derivation parameter"),
-    *_refused("nobody is there to answer a challenge; remove it", "static-challenge"),
     *_refused("it looks at an obsolete extension; use remote-cert-tls", "ns-cert-type"),
     *_refused("use remote-cert-tls, which asks for key usage too", "remote-cert-ku"),
     *_refused("list the certificates in one file and give it as ca", "capath"),

@@ -247,6 +247,30 @@ class ServerSettings:
 
 
 @dataclass(frozen=True)
+class StaticChallenge:
+    """A question that goes with the password."""
+
+    text: str
+    echo: bool = False
+    """The answer may be seen as it is typed."""
+    concatenate: bool = False
+    """The answer is written behind the password; else both are encoded (SCRV1)."""
+
+
+@dataclass(frozen=True)
+class LoginSettings:
+    """The name and the password that a client shows; who is there to be asked says what is None."""
+
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    path: str | None = None
+    """The file that both are in, read anew for each connection where nothing is kept."""
+    cache: bool = True
+    """Keep what was shown, for renegotiations and other connections (`auth-nocache` does not)."""
+    static_challenge: StaticChallenge | None = None
+
+
+@dataclass(frozen=True)
 class ClientSettings:
     """What only a client has."""
 
@@ -256,8 +280,11 @@ class ClientSettings:
     connect_retry: tuple[float, float] = (1.0, 300.0)
     """First and longest wait between two rounds through the remotes."""
     connect_retry_max: int | None = None
-    credentials: tuple[str, str] | None = field(default=None, repr=False)
-    """Username and password (`auth-user-pass`)."""
+    login: LoginSettings | None = None
+    """`auth-user-pass`; None shows the certificate alone."""
+    push_peer_info: bool = False
+    peer_info: Mapping[str, str] = field(default_factory=dict)
+    """What `setenv` adds to what the server is told: UV_... with `push_peer_info`, IV_GUI_VER and IV_SSO anyway."""
     pull: bool = True
     route_nopull: bool = False
     routes: tuple[Route, ...] = ()
@@ -270,7 +297,7 @@ class ClientSettings:
     redirect_gateway: tuple[str, ...] | None = None
     """The flags of a `redirect-gateway` of our own; None when there is none (it may still be pushed)."""
     auth_retry: str = "none"
-    """After AUTH_FAILED: 'none' ends the client, 'nointeract' lets it try again."""
+    """After AUTH_FAILED: 'none' ends the client, 'nointeract' lets it try again, 'interact' asks the user anew."""
 
 
 @dataclass(frozen=True)

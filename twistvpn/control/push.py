@@ -19,6 +19,7 @@ from ipaddress import (
 from typing import TYPE_CHECKING
 
 from twistvpn.errors import MalformedPacket, NegotiationError
+from twistvpn.wire.challenges import decode_base64
 from twistvpn.wire.options import split_words
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class PushedOptions:
     dns: tuple[str, ...] = ()
     """`dhcp-option` and `dns` options, as pushed."""
     auth_token: str | None = field(default=None, repr=False)
+    auth_token_user: str | None = None
+    """The name that belongs to `auth_token`."""
     unknown: tuple[str, ...] = ()
     """Options that change nothing here, as pushed."""
 
@@ -202,6 +205,13 @@ def _compress(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
     return pushed if list(words) == ["stub-v2"] else _refuse(pushed, words)
 
 
+def _auth_token_user(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+    username = decode_base64(words[0])
+    if username is None:
+        raise ValueError("not base64")
+    return replace(pushed, auth_token_user=username)
+
+
 _READERS: dict[str, Callable[[PushedOptions, Sequence[str]], PushedOptions]] = {
     "ifconfig": _ifconfig,
     "ifconfig-ipv6": _ifconfig_ipv6,
@@ -225,4 +235,5 @@ _READERS: dict[str, Callable[[PushedOptions, Sequence[str]], PushedOptions]] = {
     "comp-lzo": _refuse,
     "fragment": _refuse,
     "auth-token": lambda pushed, words: replace(pushed, auth_token=words[0]),
+    "auth-token-user": _auth_token_user,
 }

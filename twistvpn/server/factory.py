@@ -39,7 +39,7 @@ from twistvpn.wire.options import printable
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from ipaddress import IPv4Address, IPv6Address
     from typing import Literal
 
@@ -60,11 +60,12 @@ _NEXT_REMOTE = 2
 
 @implementer(IAddress)
 class ClientAddress:
-    """Who a protocol is made for: the client's identity and its lease."""
+    """Who a protocol is made for: the client's identity, its lease, and what it says of itself (IV_..., UV_...)."""
 
-    def __init__(self, identity: str, lease: Lease) -> None:
+    def __init__(self, identity: str, lease: Lease, peer_info: Mapping[str, str] | None = None) -> None:
         self.identity = identity
         self.lease = lease
+        self.peer_info = dict(peer_info or {})
 
     def __repr__(self) -> str:
         return f"ClientAddress({self.identity!r}, {self.lease!r})"
@@ -269,7 +270,7 @@ class VpnFactory(Factory):
             self.routes.add(address, peer)
         data = self.settings.data
         peer.set_keepalive(data.ping, data.ping_restart or data.ping_exit)
-        client = ClientAddress(connection.identity or "", lease)
+        client = ClientAddress(connection.identity or "", lease, connection.peer_info)
         protocol = self.buildProtocol(client)
         assert isinstance(protocol, ClientProtocol)
         self._protocols[peer] = protocol
@@ -283,6 +284,8 @@ class VpnFactory(Factory):
             leased=leased,
             portrait=connection.portrait,
         )
+        told = ", ".join(f"{name}={value}" for name, value in connection.peer_info.items())
+        self.log.info("{client}: peer info: {told}", client=connection, told=told)
 
     def ended(self, connection: ServerConnection, reason: str) -> None:
         """Take back what a client had."""

@@ -19,6 +19,7 @@ class FakeHost:
         self.routes: list[str] = []
         self.mtu = 0
         self.is_up = False
+        self.lladdr = "02:00:00:00:00:fe"
         self.undone = 0
         self.refuse: set[str] = set()
         self.hops: dict[int, NextHop | None] = {4: OUTSIDE, 6: OUTSIDE6}
@@ -37,6 +38,12 @@ class FakeHost:
 
     def set_txqueuelen(self, ifname: str, packets: int) -> None:
         pass
+
+    def set_lladdr(self, ifname: str, lladdr: str) -> None:
+        self.lladdr = lladdr
+
+    def lladdrs(self, ifname: str) -> list[bytes]:
+        return [bytes.fromhex(self.lladdr.replace(":", ""))]
 
     def set_up(self, ifname: str) -> None:
         self.is_up = True

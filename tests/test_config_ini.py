@@ -310,7 +310,7 @@ def test_a_listen_that_is_none(files: ConfigFiles, text: str, message: str) -> N
         ("[data]\ndata-ciphers = AES-265-GCM", "server.ini:5: data-ciphers: there is no cipher 'AES-265-GCM'"),
         ("[data]\ndata-ciphers = AES-256-CBC", "server.ini:5: data-ciphers: none of these is offered"),
         ("[data]\nmssfix = 1400 mss", "server.ini:5: mssfix: 'mss' is not one of mtu, fixed"),
-        ("[device]\ndev = tap0", "server.ini:5: dev: only tun exists, no tap"),
+        ("[device]\nlladdr = 02:00:00:00:00:01", "server.ini:5: lladdr: only a tap has an Ethernet address"),
         ("[device]\ndev = tun-with-a-long-name", "is not a name for an interface"),
         ("[device]\ntun-mtu = lots", "server.ini:5: tun-mtu: 'lots' is not a whole number"),
     ],

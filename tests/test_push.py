@@ -110,7 +110,7 @@ def test_nothing_pushed_is_nothing() -> None:
         "route 10.0.0.0 255.0.0.0 default 4294967296",
         "ping 2147483648",
         "route-ipv6 10.0.0.0/8",
-        "route-gateway dhcp",
+        "route-gateway by dhcp",
         "topology ring",
         "ping",
         "ping often",

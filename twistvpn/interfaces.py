@@ -38,11 +38,23 @@ NO_OFFLOAD = bytes(VNET_HEADER_SIZE)
 """The virtio-net header of a plain packet: whole, its checksum complete."""
 
 
+class DeviceType(Enum):
+    """`dev-type`: what a device reads and writes, and so what is inside the tunnel.
+
+    Where "packet" is said of a tunnel, one of these is meant.
+    """
+
+    TUN = "tun"
+    """IP packets, from the first header byte."""
+    TAP = "tap"
+    """Ethernet frames, from the destination address; without preamble and check sequence."""
+
+
 class Frame(NamedTuple):
-    """One IP packet at the tun's edge, or one super-packet that its virtio-net header tells how to segment."""
+    """One packet at the device's edge, or one super-packet that its virtio-net header tells how to segment."""
 
     packet: Buffer
-    """An IPv4 or IPv6 packet from its first header byte."""
+    """An IPv4 or IPv6 packet; of a tap device an Ethernet frame."""
 
     vnet: bytes = NO_OFFLOAD
     """10 bytes of struct virtio_net_hdr in host byte order; all zero for a plain packet."""
@@ -112,17 +124,17 @@ class IFrameReceiver(Interface):
 
 
 class ITun(Interface):
-    """A layer 3 network device, already open."""
+    """A network device, tun or tap, already open."""
 
     name: str = Attribute("The interface's name, for example 'tun0'.")
-    mtu: int = Attribute("Largest IP packet in bytes.")
+    mtu: int = Attribute("Largest IP packet in bytes; in a tap's frame it lies behind the Ethernet header.")
     offloads: Collection[int] = Attribute("The TUN_F_* flags (linux/if_tun.h) that super-packets written here may use.")
 
     def start(receiver: IFrameReceiver) -> None:
         """Begin to read; every batch goes to `receiver`."""
 
     def write_frames(frames: Sequence[Frame]) -> None:
-        """Hand IP packets to the host's network stack.
+        """Hand packets to the host's network stack.
 
         Never blocks and never raises for a full or vanished device: what the kernel
         does not take is dropped and counted.

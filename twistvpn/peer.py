@@ -16,6 +16,7 @@ from twistvpn.control.session import ControlSession, KeyDerivation, SessionFaile
 from twistvpn.crypto.derive import split_keys
 from twistvpn.data.channel import OCC_EXIT, Channel, DataKey
 from twistvpn.data.inet import IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
+from twistvpn.data.layers import LAYERS
 from twistvpn.data.mss import DEFAULT_MSSFIX, link_overhead, max_mss, path_mtu
 from twistvpn.errors import WireError
 from twistvpn.timers import Keepalive, PeerTimers
@@ -49,7 +50,7 @@ class PeerHandler(Protocol):
         """Something has happened on the control channel."""
 
     def packets_received(self, peer: Peer, packets: list[Buffer]) -> None:
-        """IP packets of one batch, authentic and in order."""
+        """Packets of one batch, authentic and in order."""
 
     def peer_lost(self, peer: Peer, reason: str) -> None:
         """The peer is gone; nothing more comes of it.  Called once."""
@@ -240,7 +241,7 @@ class Peer:
         self.link.send_runs(self.channel.seal_occ_exit(self._clock.seconds()), self.address)
 
     def send_frames(self, frames: Sequence[Frame]) -> None:
-        """Seal IP packets and send them; there is nobody to take them once the peer is about to be closed."""
+        """Seal packets and send them; there is nobody to take them once the peer is about to be closed."""
         if self._state is not PeerState.OPEN:
             self.drops["closed"] += len(frames)
             return
@@ -274,7 +275,11 @@ class Peer:
         """The largest IP packet, in bytes, that reaches the peer whole; None where `tun_mtu` is no more than that."""
         if self.link.is_stream:
             return None
-        return path_mtu(self.channel.overhead(self._clock.seconds()) + self._link_overhead(), tun_mtu)
+        return path_mtu(self._overhead(self._clock.seconds()) + self._link_overhead(), tun_mtu)
+
+    def _overhead(self, now: float) -> int:
+        """Bytes around an IP packet within a datagram."""
+        return self.channel.overhead(now) + self.channel.layer.header_size
 
     def _link_overhead(self) -> int:
         is_ipv6 = ":" in self.address[0] and not self.address[0].startswith("::ffff:")
@@ -287,7 +292,7 @@ class Peer:
             return 0
         if mode == "fixed":
             return max_mss(outer, 0)
-        overhead = self.channel.overhead(now)
+        overhead = self._overhead(now)
         if mode == "mtu":
             overhead += self._link_overhead()
         return max_mss(outer, overhead)
@@ -377,7 +382,8 @@ def build_peer(
 ) -> Peer:
     """Wire one remote together.  Its session has not begun: call `connect`, `accept` or `resume` on it."""
     session = ControlSession(role, wrapping, tls, offer, settings.control, session_id)
-    channel = Channel(tran_window=settings.control.tran_window)
+    layer = LAYERS[settings.device.dev_type]
+    channel = Channel(tran_window=settings.control.tran_window, layer=layer)
     peer = Peer(role, link, address, session, channel, settings, handler, deadlines, clock)
     channel.on_occ = peer.occ_received
     return peer
@@ -391,6 +397,7 @@ def local_occ_string(settings: Settings, link: ILink) -> str:
         "tcp" if link.is_stream else "udp",
         cipher=data.ciphers_fallback or data.ciphers[0],
         auth=control.auth,
+        dev_type=settings.device.dev_type,
         tun_mtu=settings.device.mtu,
         wrapping=control.wrapping.value,
         key_direction=control.key_direction,

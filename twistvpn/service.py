@@ -13,6 +13,7 @@ from twisted.cred.strcred import StrcredException, makeChecker
 
 from twistvpn.client.service import VpnClientService
 from twistvpn.errors import ConfigError
+from twistvpn.interfaces import DeviceType
 from twistvpn.server.auth import CertificateAuthenticator, CredAuthenticator
 from twistvpn.server.factory import VpnFactory
 from twistvpn.server.service import VpnServerService
@@ -98,7 +99,9 @@ def _tun_opener(reactor: Any, settings: Settings, on_fatal: Callable[[str], None
     device = settings.device
 
     def open_device() -> ITun:
-        tun = open_tun(reactor, device.dev, mtu=device.mtu, offload=ALL_OFFLOADS if device.offload else ())
+        # A tap gives whole frames only.
+        offload = ALL_OFFLOADS if device.offload and device.dev_type is DeviceType.TUN else ()
+        tun = open_tun(reactor, device.dev, device.dev_type, mtu=device.mtu, offload=offload)
         tun.on_lost = lambda _: on_fatal(f"the interface {tun.name} is gone: somebody has removed it")
         return tun
 

@@ -40,6 +40,7 @@ class Peer:
         self.kind = kind
         self.label = label
         self.namespace = namespace
+        self.device = DEVICE
         self.config = directory / f"{label}.conf"
         self.config.write_text("\n".join(options) + "\n")
         self.process = Process(f"{label}-{kind}", namespace, self.command(), directory)
@@ -52,7 +53,7 @@ class Peer:
 
     def addresses(self) -> list[str]:
         """The peer's addresses in the tunnel, IPv4 first; empty while it has no device."""
-        return sorted(self.namespace.addresses(DEVICE), key=lambda text: ip_address(text).version)
+        return sorted(self.namespace.addresses(self.device), key=lambda text: ip_address(text).version)
 
     def alive(self) -> bool:
         """Always true: AssertionError with the end of the log when the process has ended."""
@@ -81,7 +82,7 @@ class Server(Peer):
         )
         wait_until(
             lambda: self.alive() and len(self.addresses()) == self.addresses_wanted,
-            f"{self.label}: its addresses on {DEVICE}",
+            f"{self.label}: its addresses on {self.device}",
         )
 
 
@@ -136,6 +137,7 @@ class Lab:
         identity = identity or self.authority.issue("server.example", "server")
         options = [*self.server_options(kind), *network, *extra, *credentials(self.authority, identity)]
         server = Server(kind, "server", self.server_host, options, self.directory)
+        server.device = self.tunnel.dev
         server.proto = self.tunnel.proto
         server.addresses_wanted = sum(option.startswith("server") for option in network)
         self.peers.append(server)
@@ -212,6 +214,7 @@ class Lab:
             *credentials(self.authority, identity),
         ]
         client = Client(kind, name, namespace, options, self.directory)
+        client.device = tunnel.dev
         self.peers.append(client)
         return client
 

@@ -23,6 +23,7 @@ class Tunnel:
     """'plain', 'tls-auth' or 'tls-crypt'."""
     cipher: str = "AES-256-GCM"
     tls: str = "1.3"
+    dev: str = DEVICE
 
     def __str__(self) -> str:
         return f"{self.proto}{self.family}-{self.wrapping}-{self.cipher}-tls{self.tls}"
@@ -30,7 +31,7 @@ class Tunnel:
     def options(self) -> list[str]:
         """The options that both ends have, in OpenVPN's syntax."""
         lines = [
-            f"dev {DEVICE}",
+            f"dev {self.dev}",
             "verb 3",
             f"data-ciphers {self.cipher}",
             "tls-version-min 1.2",

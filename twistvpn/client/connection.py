@@ -298,7 +298,7 @@ class ClientConnection:
             return
         self._stop_asking()
         try:
-            pushed = parse_pushed(self._options)
+            pushed = parse_pushed(self._options, self._settings.device.dev_type)
             self._open_data(pushed)
         except KeyGone as error:
             self._end(str(error), Ending.RETRY)

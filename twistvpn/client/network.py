@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
-from twistvpn.control.push import NET_GATEWAY, PushedRoute
+from twistvpn.control.push import NET_GATEWAY, VPN_GATEWAY, PushedRoute
 from twistvpn.errors import EnvironmentRefusal
+from twistvpn.interfaces import DeviceType
 from twistvpn.verbosity import log_observer
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class ClientNetwork:
         self._applied: tuple[PushedOptions, str, int | None] | None = None
         self._path_mtu: int | None = None
         self._outside: dict[int, NextHop] = {}
+        self._gateways: dict[int, IPv4Address | IPv6Address | None] = {}
+        """What routes into a tap go through, by IP version.  A tun has no neighbours: the device is the way."""
 
     def prepare(self, server: str) -> None:
         """See to it that a server (an address) can be reached although all traffic goes into the tunnel already."""
@@ -72,9 +75,12 @@ class ClientNetwork:
         device = self._settings.device
         self._host.set_mtu(self._ifname, pushed.tun_mtu or device.mtu)
         self._host.set_txqueuelen(self._ifname, device.txqueuelen)
+        if device.lladdr is not None:
+            self._host.set_lladdr(self._ifname, device.lladdr)
         self._host.set_up(self._ifname)
         self._add_addresses(pushed)
         self._add_peer_routes(pushed)
+        self._gateways = self._inner_gateways(pushed)
         self._redirect(pushed, server)
         client = self._settings.client
         assert client is not None
@@ -89,6 +95,9 @@ class ClientNetwork:
 
     def _add_addresses(self, pushed: PushedOptions) -> None:
         if pushed.ipv4 is None and pushed.ipv6 is None:
+            if self._settings.device.dev_type is DeviceType.TAP:
+                self.log.info("the server pushes no address: {tap} is left to a DHCP client", tap=self._ifname)
+                return
             raise EnvironmentRefusal("the server pushes no address (ifconfig); is it a server with an address pool?")
         if pushed.ipv4 is not None:
             own = pushed.ipv4 if pushed.peer_address is None else IPv4Interface(f"{pushed.ipv4.ip}/32")
@@ -112,6 +121,11 @@ class ClientNetwork:
         if pushed.peer_address is not None:
             self._try_route(IPv4Network(pushed.peer_address), None, self._ifname)
 
+    def _inner_gateways(self, pushed: PushedOptions) -> dict[int, IPv4Address | IPv6Address | None]:
+        if self._settings.device.dev_type is DeviceType.TUN:
+            return {}
+        return {4: pushed.vpn_gateway, 6: pushed.peer_address6}
+
     def _redirect(self, pushed: PushedOptions, server: str) -> None:
         flags = self._redirect_flags(pushed)
         if flags is None:
@@ -120,10 +134,10 @@ class ClientNetwork:
             self._keep_server_outside(server)
         if "!ipv4" not in flags:
             for network in _EVERYWHERE4:
-                self._try_route(ip_network(network), None, self._ifname)
+                self._route_inside(ip_network(network))
         if "ipv6" in flags:
             for network in _EVERYWHERE6:
-                self._try_route(ip_network(network), None, self._ifname)
+                self._route_inside(ip_network(network))
 
     def _redirect_flags(self, pushed: PushedOptions) -> frozenset[str] | None:
         """The flags of `redirect-gateway`, our own and the pushed ones; None where neither end wants it."""
@@ -149,14 +163,26 @@ class ClientNetwork:
     def _add_routes(self, routes: Iterable[PushedRoute]) -> None:
         for route in routes:
             if route.gateway != NET_GATEWAY:
-                # A tun has no neighbours to resolve: whatever the gateway inside, the device is the way.
-                self._try_route(route.network, None, self._ifname, route.metric)
+                self._route_inside(route.network, route.gateway, route.metric)
                 continue
             hop = self._host.default_gateway(route.network.version)
             if hop is None:
                 self.log.warn("no route to {network}: this host has no default gateway", network=route.network)
             else:
                 self._try_route(route.network, hop.gateway, hop.ifname, route.metric)
+
+    def _route_inside(
+        self, network: IPv4Network | IPv6Network, gateway: str | None = None, metric: int | None = None
+    ) -> None:
+        if not self._gateways:
+            self._try_route(network, None, self._ifname, metric)
+            return
+        named = None if gateway in {None, VPN_GATEWAY} else ip_address(gateway)
+        through = named or self._gateways[network.version]
+        if through is None:
+            self.log.warn("no route to {network}: no gateway inside the tunnel is known", network=network)
+        else:
+            self._try_route(network, through, self._ifname, metric)
 
     def _try_route(
         self,

@@ -23,6 +23,7 @@ from twistvpn.control.keys import control_key
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts, validity_problem
 from twistvpn.data import kernel
+from twistvpn.data.layers import LAYERS
 from twistvpn.deadlines import DeadlineQueue
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import IFrameReceiver
@@ -120,6 +121,7 @@ class VpnClientService(Service):
         self._offloads = 0
         self._written = 0
         """Frames for the tun in the batch at hand."""
+        self._layer = LAYERS[settings.device.dev_type]
         self._network: ClientNetwork | None = None
         self._link: ILink | None = None
         self._connection: ClientConnection | None = None
@@ -337,7 +339,7 @@ class VpnClientService(Service):
     def packets_received(self, packets: list[Buffer]) -> None:
         """Packets from the server go to the host."""
         if self._tun is not None:
-            frames = kernel.coalesce(packets, self._offloads)
+            frames = self._layer.coalesce(packets, self._offloads)
             self._written += len(frames)
             self._tun.write_frames(frames)
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from twistvpn.config.bridging import read_bridge
 from twistvpn.config.channels import read_control, read_data, read_keepalive
 from twistvpn.config.login import read_auth_retry, read_auth_tokens, read_environment, read_login
 from twistvpn.config.settings import ClientSettings, DeviceSettings, ServerSettings, Settings
 from twistvpn.config.sockets import read_sockets
 from twistvpn.config.tls import read_tls
 from twistvpn.config.values import choice, integer, integer_of, interface, seconds, seconds_of, text_of
+from twistvpn.interfaces import DeviceType
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
     from twistvpn.config.directive import Directive, Directives
     from twistvpn.config.networks import Subnet
     from twistvpn.config.settings import Listen, Remote, Route
+
+_LLADDR = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII | re.IGNORECASE)
 
 _MAX_PUSHED = 255
 """Bytes; a longer option does not fit the buffer of stock clients."""
@@ -53,27 +58,48 @@ def assemble(
 
 
 def read_device(directives: Directives) -> DeviceSettings:
-    """The tun device; any other kind is refused."""
+    """The tun or tap device."""
     directive, kind = directives.last("dev"), directives.last("dev-type")
-    name = directive.args[0] if directive is not None else "tun"
+    dev_type = DeviceType.TUN
+    if kind is not None:
+        dev_type = DeviceType(choice(kind, kind.args[0], *(known.value for known in DeviceType)))
+    elif directive is not None:
+        dev_type = _type_of_name(directive)
+    name = directive.args[0] if directive is not None else dev_type.value
     if directive is not None:
-        _check_device(directive, kind, name)
-    if kind is not None and kind.args[0] != "tun":
-        raise kind.error("only tun exists, no tap; use dev tun and routing")
+        interface(directive, name)
     return DeviceSettings(
         dev=name,
+        dev_type=dev_type,
+        lladdr=_lladdr(directives, dev_type),
         mtu=integer_of(directives, "tun-mtu", DeviceSettings.mtu, 576, 65535),
         offload="no-offload" not in directives,
         txqueuelen=integer_of(directives, "txqueuelen", DeviceSettings.txqueuelen, 1),
     )
 
 
-def _check_device(directive: Directive, kind: Directive | None, name: str) -> None:
-    if kind is None and name.startswith(("tap", "null")):
-        raise directive.error(f"only tun exists, no {name[:4].rstrip('0123456789')}; use dev tun and routing")
-    if kind is None and not name.startswith("tun"):
-        raise directive.error("the name does not begin with tun; add dev-type tun")
-    interface(directive, name)
+def _type_of_name(directive: Directive) -> DeviceType:
+    name = directive.args[0]
+    for kind in DeviceType:
+        if name.startswith(kind.value):
+            return kind
+    if name.startswith("null"):
+        raise directive.error("there are tun and tap devices, no null; use dev tun")
+    raise directive.error("the name begins with neither tun nor tap; add dev-type tun or dev-type tap")
+
+
+def _lladdr(directives: Directives, dev_type: DeviceType) -> str | None:
+    directive = directives.last("lladdr")
+    if directive is None:
+        return None
+    if dev_type is not DeviceType.TAP:
+        raise directive.error("only a tap has an Ethernet address; remove it, or use dev tap")
+    address = directive.args[0]
+    if not _LLADDR.fullmatch(address):
+        raise directive.error(f"{address!r} is not an Ethernet address; write it as 02:00:5e:10:00:01")
+    if int(address[:2], 16) & 1:
+        raise directive.error(f"{address} is the address of a group; the first byte must be even")
+    return address.lower()
 
 
 def read_server(
@@ -95,6 +121,7 @@ def read_server(
         address=subnet.address,
         address6=subnet.address6,
         pool=subnet.pool,
+        bridge=read_bridge(directives, read_device(directives).dev_type),
         push=(*map(_pushed, directives.every("push")), *_nodelay(directives)),
         routes=routes,
         client_to_client="client-to-client" in directives,

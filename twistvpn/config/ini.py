@@ -106,7 +106,7 @@ def _check_authenticator(directive: Directive) -> None:
 
 def _subnet(directives: Directives) -> Subnet:
     network_option, network6_option = directives.last("network"), directives.last("network6")
-    if network_option is None and network6_option is None:
+    if network_option is None and network6_option is None and "server-bridge" not in directives:
         raise directives.missing("network", "is missing in [server]; write network = 10.8.0.0/24")
     network = network6 = address = address6 = pool = None
     if network_option is not None:

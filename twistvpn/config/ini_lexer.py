@@ -54,6 +54,7 @@ SECTIONS: dict[str, dict[str, Form]] = {
         "address": Form.WHOLE,
         "address6": Form.WHOLE,
         "pool": Form.WHOLE,
+        "server-bridge": Form.WORDS,
         "fixed-address": Form.WORD_LINES,
         "push": Form.WHOLE_LINES,
         "client-to-client": Form.FLAG,
@@ -123,7 +124,14 @@ SECTIONS: dict[str, dict[str, Form]] = {
         "mssfix": Form.WORDS,
         "max-packet-size": Form.WHOLE,
     },
-    "device": {"dev": Form.WHOLE, "tun-mtu": Form.WHOLE, "txqueuelen": Form.WHOLE, "offload": Form.FLAG},
+    "device": {
+        "dev": Form.WHOLE,
+        "dev-type": Form.WHOLE,
+        "lladdr": Form.WHOLE,
+        "tun-mtu": Form.WHOLE,
+        "txqueuelen": Form.WHOLE,
+        "offload": Form.FLAG,
+    },
     "log": {"verb": Form.WHOLE, "status": Form.WORDS},
 }
 """Every section and its options."""

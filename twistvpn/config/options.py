@@ -76,7 +76,7 @@ def _refused(reason: str, names: str) -> list[Option]:
 
 _READ = [
     *_read("proto 1-1", "port 1-1", "lport 1-1", "local 1-3", "bind 0-1", "dev 1-1", "dev-type 1-1", "topology 1-1"),
-    *_read("tun-mtu 1-2", "txqueuelen 1-1", "verb 1-1", "status 1-2", "user 1-1", "group 1-1", "cd 1-1"),
+    *_read("lladdr 1-1", "tun-mtu 1-2", "txqueuelen 1-1", "verb 1-1", "status 1-2", "user 1-1", "group 1-1", "cd 1-1"),
     *_read("keepalive 2-2", "ping 1-1", "ping-restart 1-1", "ping-exit 1-1", "explicit-exit-notify 0-1"),
     *_read("route 1-4", "route-ipv6 1-3", "route-gateway 1-1", "route-metric 1-1"),
     *_read("ca 1-1", "cert 1-1", "key 1-1", "extra-certs 1-1", "pkcs12 1-1", "crl-verify 1-2", inline=True),
@@ -91,7 +91,7 @@ _READ = [
 ]
 
 _READ_SERVER = [
-    *_read("server 2-3", "server-ipv6 1-1", "ifconfig 2-2", "ifconfig-ipv6 2-2", role=Role.SERVER),
+    *_read("server-bridge 0-4", "server 2-3", "server-ipv6 1-1", "ifconfig 2-2", "ifconfig-ipv6 2-2", role=Role.SERVER),
     *_read("ifconfig-pool 2-3", "ifconfig-ipv6-pool 1-1", "push 1-1", "client-to-client", role=Role.SERVER),
     *_read("duplicate-cn", "max-clients 1-1", "verify-client-cert 0-1", role=Role.SERVER),
     *_read("username-as-common-name", "auth-user-pass-optional", "auth-gen-token 0-3", role=Role.SERVER),
@@ -169,7 +169,6 @@ _JUDGED = [
 ]
 
 _SCRIPT = "no script is run; remove it, and use twistvpn's Python interfaces where you need a hook"
-_TAP = "only tun exists, no tap; use dev tun and routing"
 _PUSHED = "this is what a server pushes, not an option of a configuration; remove it"
 _COMMAND = "this is a command, not an option of a configuration; run stock openvpn for it"
 _TOKEN = "keys and certificates are read from files; give ca, cert and key"  # noqa: S105 - says where keys come from
@@ -182,7 +181,7 @@ _REFUSED = [
         "up down route-up route-pre-down ipchange tls-verify auth-user-pass-verify client-connect client-disconnect "
         "client-crresponse learn-address tls-crypt-v2-verify tls-export-cert plugin",
     ),
-    *_refused(_TAP, "server-bridge lladdr vlan-tagging vlan-accept vlan-pvid"),
+    *_refused("VLAN tags pass through as they are; remove it", "vlan-tagging vlan-accept vlan-pvid"),
     *_refused(
         "static key mode has no TLS and no forward secrecy; use certificates (twistvpn init makes them)", "secret"
     ),

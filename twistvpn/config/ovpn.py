@@ -76,7 +76,7 @@ def _expand(items: Iterable[Directive], directives: Directives, depth: int) -> I
 
 def _role(directives: Directives) -> Role:
     """The end that the options describe; both ends, neither, or one without its TLS role are mistakes."""
-    server, client = directives.last_of("server", "server-ipv6"), directives.last("client")
+    server, client = directives.last_of("server", "server-ipv6", "server-bridge"), directives.last("client")
     mode, tls_server, tls_client = (directives.last(name) for name in ("mode", "tls-server", "tls-client"))
     if mode is not None and choice(mode, mode.args[0], "server", "p2p") == "p2p":
         raise mode.error("point-to-point mode does not exist; use server at one end and client at the other")
@@ -162,7 +162,7 @@ def _subnet(directives: Directives) -> Subnet:
         subnet = replace(subnet, network6=check_network6(short6, ipv6_network(short6, short6.args[0])))
     elif long6 is not None:
         subnet = _with_ifconfig_ipv6(subnet, long6)
-    if subnet.network is None and subnet.network6 is None:
+    if subnet.network is None and subnet.network6 is None and "server-bridge" not in directives:
         raise directives.missing("server", "is missing; write server NETWORK NETMASK")
     _check_pool6(directives, subnet)
     return _with_pool(directives, subnet, short)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from twistvpn.interfaces import NOTHING_ASKED, Lease, SocketOptions
+from twistvpn.interfaces import NOTHING_ASKED, DeviceType, Lease, SocketOptions
 from twistvpn.wire.compression import Compression
 
 if TYPE_CHECKING:
@@ -93,14 +93,17 @@ class Route:
 
 @dataclass(frozen=True)
 class DeviceSettings:
-    """The tun device at our end."""
+    """The tun or tap device at our end."""
 
     dev: str = "tun"
-    """An interface name, or 'tun' for the first free tunN."""
+    """An interface name, or 'tun' or 'tap' for the first free tunN or tapN."""
+    dev_type: DeviceType = DeviceType.TUN
     mtu: int = 1500
     offload: bool = True
     """Ask the kernel for segmentation and checksum offload where it has them."""
     txqueuelen: int = 1000
+    lladdr: str | None = None
+    """The Ethernet address of a tap, 'aa:bb:cc:dd:ee:ff'; None leaves it to the kernel."""
     persist: bool = False
     """The device may exist already and stays when we end (persist-tun leaves this alone; it is ours anyway)."""
 
@@ -213,6 +216,18 @@ class AuthTokenSettings:
 
 
 @dataclass(frozen=True)
+class BridgeSettings:
+    """`server-bridge`: the tap is a port of a bridge, and our host's addresses are the bridge's."""
+
+    gateway: str | None = None
+    """The `route-gateway` that clients are told: an address, or 'dhcp'; None: none."""
+    pool: tuple[IPv4Address, IPv4Address] | None = None
+    """First and last address for clients; None: they ask a DHCP server on the bridged network."""
+    netmask: IPv4Address | None = None
+    """Of the bridged network, there with `pool`."""
+
+
+@dataclass(frozen=True)
 class ServerSettings:
     """What only a server has."""
 
@@ -224,6 +239,7 @@ class ServerSettings:
     address6: IPv6Address | None = None
     pool: tuple[IPv4Address, IPv4Address] | None = None
     """First and last address of the pool; every address of `network` but ours when None."""
+    bridge: BridgeSettings | None = None
     push: tuple[str, ...] = ()
     """Options in OpenVPN's syntax that every client is sent, without the ones the server adds by itself."""
     routes: tuple[Route, ...] = ()

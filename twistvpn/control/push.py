@@ -19,6 +19,7 @@ from ipaddress import (
 from typing import TYPE_CHECKING
 
 from twistvpn.errors import MalformedPacket, NegotiationError
+from twistvpn.interfaces import DeviceType
 from twistvpn.wire.challenges import decode_base64
 from twistvpn.wire.options import split_words
 
@@ -51,6 +52,8 @@ class PushedOptions:
     """The other end's address where the topology is point to point (net30, p2p)."""
     peer_address6: IPv6Address | None = None
     gateway: IPv4Address | None = None
+    gateway_by_dhcp: bool = False
+    """The gateway is the one that a DHCP server inside the tunnel names; the addresses too."""
     topology: str = "net30"
     routes: tuple[PushedRoute, ...] = ()
     redirect_gateway: frozenset[str] | None = None
@@ -77,7 +80,7 @@ class PushedOptions:
         return self.gateway or self.peer_address
 
 
-def parse_pushed(options: Sequence[str]) -> PushedOptions:
+def parse_pushed(options: Sequence[str], device: DeviceType = DeviceType.TUN) -> PushedOptions:
     """Read the options of a whole PUSH_REPLY, its continuations joined.
 
     Raises `NegotiationError`, naming the option, where one does not parse: running on with half a
@@ -91,7 +94,7 @@ def parse_pushed(options: Sequence[str]) -> PushedOptions:
             if option.startswith("auth-token"):
                 raise NegotiationError("the server pushed 'auth-token', which does not parse") from None
             raise NegotiationError(f"the server pushed {option!r}, which cannot be used: {error}") from error
-    return _with_prefix(pushed)
+    return _with_prefix(pushed, device)
 
 
 def _read(pushed: PushedOptions, option: str) -> PushedOptions:
@@ -102,9 +105,10 @@ def _read(pushed: PushedOptions, option: str) -> PushedOptions:
     return reader(pushed, words[1:])
 
 
-def _with_prefix(pushed: PushedOptions) -> PushedOptions:
-    """In topology subnet the second word of `ifconfig` is a netmask, elsewhere the other end's address."""
-    if pushed.ipv4 is None or pushed.peer_address is None or pushed.topology != "subnet":
+def _with_prefix(pushed: PushedOptions, device: DeviceType) -> PushedOptions:
+    """In topology subnet and on a tap the second word of `ifconfig` is a netmask, elsewhere the other end's address."""
+    is_pair = device is DeviceType.TUN and pushed.topology != "subnet"
+    if pushed.ipv4 is None or pushed.peer_address is None or is_pair:
         return pushed
     try:
         ipv4 = IPv4Interface(f"{pushed.ipv4.ip}/{pushed.peer_address}")
@@ -148,6 +152,12 @@ def _route(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
     network = IPv4Network(f"{words[0]}/{netmask}", strict=False)
     route = PushedRoute(network, _gateway_word(words, 2), _metric_word(words, 3))
     return replace(pushed, routes=(*pushed.routes, route))
+
+
+def _route_gateway(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+    if words[0] == "dhcp":
+        return replace(pushed, gateway=None, gateway_by_dhcp=True)
+    return replace(pushed, gateway=IPv4Address(words[0]), gateway_by_dhcp=False)
 
 
 def _route_ipv6(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
@@ -217,7 +227,7 @@ _READERS: dict[str, Callable[[PushedOptions, Sequence[str]], PushedOptions]] = {
     "ifconfig-ipv6": _ifconfig_ipv6,
     "route": _route,
     "route-ipv6": _route_ipv6,
-    "route-gateway": lambda pushed, words: replace(pushed, gateway=IPv4Address(words[0])),
+    "route-gateway": _route_gateway,
     "topology": _topology,
     "redirect-gateway": lambda pushed, words: replace(pushed, redirect_gateway=frozenset(words)),
     "ping": _seconds("ping"),

@@ -1,4 +1,4 @@
-"""One peer's data channel: IP packets in, runs of sealed datagrams out, and the reverse.
+"""One peer's data channel: packets in, runs of sealed datagrams out, and the reverse.
 
 Everything goes by the batch: clocks, counters and key look-ups are per run, never per packet.  Nothing here
 raises for what the network sends; what cannot be used is counted under its reason in `Channel.drops`.
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from twistvpn.data import kernel
 from twistvpn.data.aead import PACKET_ID_SIZE, TAG_SIZE
 from twistvpn.data.keyring import FAILURES_LIMIT, TRAN_WINDOW, DataKey, Keyring
-from twistvpn.data.opened import sort_out
+from twistvpn.data.layers import IP, Layer
+from twistvpn.data.messages import OCC_EXIT, OCC_MAGIC, PING
 from twistvpn.errors import AuthenticationFailure, MalformedPacket, PacketIdExhausted, ReplayedPacket, UnknownKey
 from twistvpn.interfaces import Frame
 from twistvpn.wire.opcodes import Opcode
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
     from twistvpn.interfaces import Buffer, Run
 
 __all__ = ["OCC_EXIT", "OCC_MAGIC", "PING", "Channel", "DataKey"]
-
-PING = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")
-"""The plaintext that keeps a connection alive."""
-OCC_MAGIC = bytes.fromhex("287f346bd4ef7a812d56b8d3afc5459c")
-"""The first 16 bytes of an options-consistency message; one byte that tells its type follows."""
-OCC_EXIT = 6
 
 NO_KEY = "no-key"
 PACKET_ID_EXHAUSTED = "packet-id"
@@ -50,6 +44,7 @@ class Channel:
         "framing",
         "last_received",
         "last_sent",
+        "layer",
         "max_mss",
         "on_occ",
         "packets_in",
@@ -60,10 +55,13 @@ class Channel:
         self,
         *,
         tran_window: float = TRAN_WINDOW,
+        layer: Layer = IP,
         max_mss: int = 0,
         on_occ: Callable[[int, Buffer], None] | None = None,
     ) -> None:
         self._keyring = Keyring(tran_window)
+        self.layer = layer
+        """What the packets are."""
         self.max_mss = max_mss
         """Largest MSS that TCP over IPv4 may announce through the tunnel (`data.mss.max_mss`); 0 leaves it alone."""
         self.framing: Framing | None = None
@@ -131,7 +129,7 @@ class Channel:
         sealer = generation.sealer
         packet_id = sealer.packet_id
         try:
-            runs, malformed = sealer.seal(frames, largest_mss)
+            runs, malformed = self.layer.seal(sealer, frames, largest_mss)
         except PacketIdExhausted:
             self.drops[PACKET_ID_EXHAUSTED] += len(frames)
             return []
@@ -148,15 +146,15 @@ class Channel:
         packets: list[Buffer] = []
         for frame in frames:
             try:
-                packets += kernel.segment(frame)
+                packets += self.layer.segment(frame)
             except MalformedPacket:
                 self.drops[MalformedPacket.reason] += 1
         if largest_mss:
-            kernel.clamp_mss(packets, largest_mss)
+            self.layer.clamp_mss(packets, largest_mss)
         return [Frame(text) for text in framing.wrap(packets, self.drops)]
 
     def open(self, run: Run, now: float) -> list[Buffer]:
-        """Return the IP packets of `run`, in order.
+        """Return the packets of `run`, in order.
 
         Pings and OCC messages are taken out.  `packets_in` grows by what was authentic, which is how the caller
         knows that the datagrams are the peer's even if they held nothing to deliver.
@@ -196,7 +194,7 @@ class Channel:
             self.drops[AuthenticationFailure.reason] += datagram_count
             return []
         if self.framing is None:
-            opened = generation.opener.open(data, size, prefix_size, now, self.max_mss)
+            opened = self.layer.open(generation.opener, data, size, prefix_size, now, self.max_mss)
         else:
             opened = self._unframed(self.framing, generation.opener.open_unsorted(data, size, prefix_size, now), now)
         packets, messages, forged, replayed, octets = opened
@@ -216,9 +214,9 @@ class Channel:
 
     def _unframed(self, framing: Framing, opened: Opened, now: float) -> Opened:
         """Do what the opener would with the plaintexts, once they have come out of the framing."""
-        packets, messages = sort_out(framing.unwrap(opened.packets, now, self.drops))
+        packets, messages = self.layer.sort_out(framing.unwrap(opened.packets, now, self.drops))
         if self.max_mss:
-            kernel.clamp_mss(packets, self.max_mss)
+            self.layer.clamp_mss(packets, self.max_mss)
         return opened._replace(packets=packets, messages=messages)
 
     def _take_message(self, packet: Buffer) -> None:

@@ -1,13 +1,14 @@
 """Sorting a batch by address, so that routes are looked up once for each run of neighbours, not for each packet.
 
-The address is 4 or 16 bytes, or b"" for what is too short for an IP header or of another IP version.
+An IP address is 4 or 16 bytes, or b"" for what is too short for an IP header or of another IP version; an Ethernet
+address is 6 bytes, or b"" for what is too short for an Ethernet header.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twistvpn.data.inet import IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
+from twistvpn.data.inet import ETHERNET_HEADER_SIZE, IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,5 +55,37 @@ def by_destination(frames: Iterable[Frame]) -> list[tuple[bytes, list[Frame]]]:
             last = address
             current: list[Frame] = []
             groups.append((bytes(address), current))
+        current.append(frame)
+    return groups
+
+
+def by_ethernet_source(packets: Iterable[Buffer]) -> list[tuple[bytes, list[Buffer]]]:
+    """Return runs of neighbouring Ethernet frames with the same source address, each with that address, in order."""
+    groups: list[tuple[bytes, list[Buffer]]] = []
+    last: Buffer | None = None
+    for packet in packets:
+        address = packet[6:12] if len(packet) >= ETHERNET_HEADER_SIZE else b""
+        if address != last:
+            last = address
+            current: list[Buffer] = []
+            groups.append((bytes(address), current))
+        current.append(packet)
+    return groups
+
+
+def by_stations(frames: Iterable[Frame]) -> list[tuple[bytes, list[Frame]]]:
+    """Return runs of neighbouring Ethernet frames between the same stations, in order.
+
+    Each comes with 12 bytes, the destination and the source address, as they begin a frame.
+    """
+    groups: list[tuple[bytes, list[Frame]]] = []
+    last: Buffer | None = None
+    for frame in frames:
+        packet = frame[0]
+        stations = packet[:12] if len(packet) >= ETHERNET_HEADER_SIZE else b""
+        if stations != last:
+            last = stations
+            current: list[Frame] = []
+            groups.append((bytes(stations), current))
         current.append(frame)
     return groups

@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from twistvpn.data.opened import Opened
     from twistvpn.interfaces import Buffer, Frame, Run
 
-__all__ = ["NAME", "Opener", "Sealer", "by_destination", "by_source", "clamp_mss", "coalesce", "segment"]
+__all__ = [
+    "NAME",
+    "Opener",
+    "Sealer",
+    "by_destination",
+    "by_ethernet_source",
+    "by_source",
+    "by_stations",
+    "clamp_mss",
+    "coalesce",
+    "segment",
+]
 
 
 class AnySealer(Protocol):
@@ -82,6 +93,12 @@ class Kernel(Protocol):
     def by_destination(self, frames: Iterable[Frame], /) -> list[tuple[bytes, list[Frame]]]:
         """See `grouping.by_destination`."""
 
+    def by_ethernet_source(self, packets: Iterable[Buffer], /) -> list[tuple[bytes, list[Buffer]]]:
+        """See `grouping.by_ethernet_source`."""
+
+    def by_stations(self, frames: Iterable[Frame], /) -> list[tuple[bytes, list[Frame]]]:
+        """See `grouping.by_stations`."""
+
 
 _chosen = cast("Kernel", wanted("twistvpn.data._kernel") or pure)
 
@@ -94,3 +111,5 @@ coalesce = _chosen.coalesce
 clamp_mss = _chosen.clamp_mss
 by_source = _chosen.by_source
 by_destination = _chosen.by_destination
+by_ethernet_source = _chosen.by_ethernet_source
+by_stations = _chosen.by_stations

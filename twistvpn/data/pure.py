@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from twistvpn.data.aead import Opener, Sealer
 from twistvpn.data.coalesce import coalesce
-from twistvpn.data.grouping import by_destination, by_source
+from twistvpn.data.grouping import by_destination, by_ethernet_source, by_source, by_stations
 from twistvpn.data.mss import clamp_mss
 from twistvpn.data.offload import segment
 
-__all__ = ["NAME", "Opener", "Sealer", "by_destination", "by_source", "clamp_mss", "coalesce", "segment"]
+__all__ = [
+    "NAME",
+    "Opener",
+    "Sealer",
+    "by_destination",
+    "by_ethernet_source",
+    "by_source",
+    "by_stations",
+    "clamp_mss",
+    "coalesce",
+    "segment",
+]
 
 NAME = "pure Python"

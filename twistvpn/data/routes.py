@@ -103,6 +103,16 @@ class RouteTable(Generic[P]):
             del table[key]
         family.by_length[:] = [entry for entry in family.by_length if entry[1]]
 
+    def join(self, peer: P, networks: Iterable[IPv4Network | IPv6Network | IPv4Address | IPv6Address]) -> None:
+        """Route all of `networks` to `peer`."""
+        for network in networks:
+            self.add(network, peer)
+
+    def leave(self, peer: P, networks: Iterable[IPv4Network | IPv6Network | IPv4Address | IPv6Address]) -> None:
+        """Take the routes to `peer` back."""
+        for network in networks:
+            self.remove(network, peer)
+
     def _place(self, network: IPv4Network | IPv6Network | IPv4Address | IPv6Address) -> tuple[_Family[P], int, int]:
         family = self._ipv4 if network.version == 4 else self._ipv6
         if isinstance(network, IPv4Network | IPv6Network):

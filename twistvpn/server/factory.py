@@ -22,8 +22,7 @@ from zope.interface import implementer
 from twistvpn.control.cookie import CookieJar
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts
-from twistvpn.data import kernel
-from twistvpn.data.routes import RouteTable
+from twistvpn.data.layers import LAYERS
 from twistvpn.deadlines import DeadlineQueue
 from twistvpn.errors import AuthenticationRejected
 from twistvpn.interfaces import Frame, IFrameReceiver, Lease
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
 
     from twistvpn.config.settings import Settings
     from twistvpn.crypto.wrapping import Wrapping
+    from twistvpn.data.layers import PeerTable
     from twistvpn.interfaces import Address, Buffer, IAuthenticator, ILink, IPool, ITun
     from twistvpn.server.control_keys import ControlKeyring
 
@@ -82,7 +82,7 @@ class TunnelTransport:
         self._own = own
 
     def write(self, packet: Buffer) -> None:
-        """Send one IP packet to the client."""
+        """Send one packet to the client."""
         self.write_frames([Frame(packet)])
 
     def write_frames(self, frames: Sequence[Frame]) -> None:
@@ -90,7 +90,7 @@ class TunnelTransport:
         self._connection.peer.send_frames(frames)
 
     def writeSequence(self, packets: Sequence[Buffer]) -> None:
-        """Send several IP packets to the client."""
+        """Send several packets to the client."""
         self.write_frames([Frame(packet) for packet in packets])
 
     def loseConnection(self) -> None:
@@ -114,7 +114,7 @@ class ClientProtocol(BaseProtocol):
     transport: TunnelTransport  # type: ignore[assignment]  # packets, not a byte stream
 
     def packets_received(self, packets: list[Buffer]) -> None:
-        """IP packets of one batch from the client, their source addresses checked.
+        """Packets of one batch from the client, their source addresses checked; Ethernet frames where `dev` is a tap.
 
         The default routes them: to other clients where `client-to-client` is on, else to the tun.
         """
@@ -149,7 +149,8 @@ class VpnFactory(Factory):
         self.settings = settings
         self.data = settings.data
         self.tun = tun
-        self.routes: RouteTable[Peer] = RouteTable()
+        self._layer = LAYERS[settings.device.dev_type]
+        self.routes: PeerTable[Peer] = self._layer.make_table(clock.seconds)
         self.drops: Counter[str] = Counter()
         self.past_drops: Counter[str] = Counter()
         """What the peers that have left had dropped."""
@@ -266,8 +267,7 @@ class VpnFactory(Factory):
         before = self.demux.admit(peer, peer_id)
         if before is not None and before is not peer:
             before.close("another session has begun at its address")
-        for address in _addresses(lease):
-            self.routes.add(address, peer)
+        self.routes.join(peer, _addresses(lease))
         data = self.settings.data
         peer.set_keepalive(data.ping, data.ping_restart or data.ping_exit)
         client = ClientAddress(connection.identity or "", lease, connection.peer_info)
@@ -296,8 +296,7 @@ class VpnFactory(Factory):
         self._told_full = False
         self._disconnect(peer, reason)
         if connection.lease is not None:
-            for address in _addresses(connection.lease):
-                self.routes.remove(address, peer)
+            self.routes.leave(peer, _addresses(connection.lease))
             self._pool.release(connection.lease)
         if connection.peer_id is not None:
             heapq.heappush(self._free_ids, connection.peer_id)
@@ -331,7 +330,7 @@ class VpnFactory(Factory):
             for peer, frames in for_peers:
                 peer.send_frames(frames)
         if packets:
-            frames = kernel.coalesce(packets, self._offloads)
+            frames = self._layer.coalesce(packets, self._offloads)
             self._written += len(frames)
             self.tun.write_frames(frames)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from twistvpn.control.session import KeyDerivation
 from twistvpn.errors import NegotiationError
+from twistvpn.interfaces import DeviceType
 from twistvpn.wire.options import IvProto, iv_proto, parse_occ
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
     from typing import Literal
 
-    from twistvpn.config.settings import DataSettings, DeviceSettings, ServerSettings
+    from twistvpn.config.settings import BridgeSettings, DataSettings, DeviceSettings, ServerSettings
     from twistvpn.interfaces import Lease
 
 _NCP_2_CIPHERS = ("AES-256-GCM", "AES-128-GCM")
@@ -97,7 +98,11 @@ def network_options(
     if proto == "udp" and not any(option.startswith("explicit-exit-notify") for option in options):
         # Nothing else tells us over UDP that a client has gone; its address is wanted back.
         options.append("explicit-exit-notify 1")
-    if server.network is not None and lease.ipv4 is not None:
+    if server.bridge is not None:
+        options += _bridge_options(server.bridge, lease)
+    elif device.dev_type is DeviceType.TAP and server.network is not None and lease.ipv4 is not None:
+        options += [f"route-gateway {own4}", f"ifconfig {lease.ipv4} {server.network.netmask}"]
+    elif server.network is not None and lease.ipv4 is not None:
         options += [
             f"route-gateway {own4}",
             "topology subnet",
@@ -111,4 +116,11 @@ def network_options(
         options.append(f"ping-restart {server.push_ping_restart:g}")
     if "IV_MTU" in info:
         options.append(f"tun-mtu {device.mtu}")
+    return options
+
+
+def _bridge_options(bridge: BridgeSettings, lease: Lease) -> list[str]:
+    options = [] if bridge.gateway is None else [f"route-gateway {bridge.gateway}"]
+    if lease.ipv4 is not None:
+        options.append(f"ifconfig {lease.ipv4} {bridge.netmask}")
     return options

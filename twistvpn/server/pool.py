@@ -42,9 +42,11 @@ class PoolRange:
 def pool_range(settings: ServerSettings) -> PoolRange:
     """The range that `network`, `network6` and `pool` leave for clients."""
     first6 = None if settings.network6 is None else settings.network6.network_address + IPV6_POOL_OFFSET
-    if settings.network is None:
+    if settings.bridge is not None and settings.bridge.pool is not None:
+        first, last = settings.bridge.pool
+    elif settings.network is None:
         return PoolRange(_IPV6_ONLY_SIZE, None, first6)
-    if settings.pool is not None:
+    elif settings.pool is not None:
         first, last = settings.pool
     else:
         first, last = settings.network.network_address + 1, settings.network.broadcast_address - 1
@@ -119,3 +121,15 @@ class AddressPool:
             self._free[place] = identity
             return
         self._fixed_in_use.difference_update([identity for identity, fixed in self._fixed.items() if fixed == lease])
+
+
+@implementer(IPool)
+class NoAddresses:
+    """For clients that get theirs from somebody else: a DHCP server on the network that a tap is bridged to."""
+
+    def lease(self, _identity: str) -> Lease:
+        """See `IPool`."""
+        return Lease(None, None)
+
+    def release(self, lease: Lease) -> None:
+        """Nothing was taken."""

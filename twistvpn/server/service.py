@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address
 from typing import TYPE_CHECKING
 
 from twisted.application.service import Service
@@ -11,14 +11,18 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from twistvpn.control.push import NET_GATEWAY, VPN_GATEWAY
 from twistvpn.control.verify import validity_problem
 from twistvpn.data import kernel
+from twistvpn.data.bridge import MacTable
 from twistvpn.data.inet import IPV6_HEADER_SIZE
+from twistvpn.data.layers import LAYERS
 from twistvpn.data.mss import link_overhead, path_mtu
+from twistvpn.interfaces import DeviceType
 from twistvpn.server.control_keys import control_keyring
 from twistvpn.server.factory import VpnFactory
 from twistvpn.server.listening import Listeners
-from twistvpn.server.pool import AddressPool, pool_range
+from twistvpn.server.pool import AddressPool, NoAddresses, pool_range
 from twistvpn.server.status import format_status
 from twistvpn.status_file import write_status_file
 from twistvpn.verbosity import log_observer
@@ -27,13 +31,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from twistvpn.config.settings import ServerSettings, Settings
+    from twistvpn.config.settings import DeviceSettings, Route, ServerSettings, Settings
     from twistvpn.interfaces import IAuthenticator, IClientKeyVerifier, ILinkReceiver, IPool, ITun
+    from twistvpn.peer import Peer
     from twistvpn.server.listening import Listening
     from twistvpn.tun.netlink import NetworkConfigurator
 
 CRL_INTERVAL = 5.0
 """Seconds between two looks whether a connected client has been revoked."""
+
+LLADDR_INTERVAL = 30.0
+"""Seconds between two looks for the Ethernet addresses of a tap and of the bridge that it may have become a port of."""
 
 FAREWELL = 1.0
 """Seconds that a stopping server gives its clients to acknowledge its goodbye."""
@@ -52,6 +60,13 @@ def own_addresses(server: ServerSettings) -> tuple[IPv4Address | None, IPv6Addre
     if ipv6 is None and server.network6 is not None:
         ipv6 = server.network6.network_address + 1
     return ipv4, ipv6
+
+
+def _gateway(route: Route, device: DeviceSettings) -> IPv4Address | IPv6Address | None:
+    """What a route into the tunnel goes through: a tun has no neighbours, the device is the way."""
+    if device.dev_type is DeviceType.TUN or route.gateway in {None, VPN_GATEWAY, NET_GATEWAY}:
+        return None
+    return ip_address(route.gateway)
 
 
 class VpnServerService(Service):
@@ -132,6 +147,9 @@ class VpnServerService(Service):
             raise
 
     def _configured_pool(self) -> IPool:
+        bridge = self._server.bridge
+        if bridge is not None and bridge.pool is None and self._server.network6 is None:
+            return NoAddresses()
         taken = frozenset(address for address in self._own if address is not None)
         return AddressPool(pool_range(self._server), taken, self._server.fixed_addresses)
 
@@ -142,15 +160,26 @@ class VpnServerService(Service):
         ipv4, ipv6 = self._own
         host.set_mtu(tun.name, device.mtu)
         host.set_txqueuelen(tun.name, device.txqueuelen)
+        if device.lladdr is not None:
+            host.set_lladdr(tun.name, device.lladdr)
         host.set_up(tun.name)
-        mtu = path_mtu(_LARGEST_OVERHEAD, device.mtu)
+        mtu = path_mtu(_LARGEST_OVERHEAD + LAYERS[device.dev_type].header_size, device.mtu)
         if ipv4 is not None and server.network is not None:
             host.add_address(tun.name, IPv4Interface(f"{ipv4}/{server.network.prefixlen}"), mtu)
         if ipv6 is not None and server.network6 is not None:
             host.add_address(tun.name, IPv6Interface(f"{ipv6}/{server.network6.prefixlen}"), mtu)
         for route in server.routes:
-            host.add_route(route.network, None, tun.name, route.metric, mtu)
+            host.add_route(route.network, _gateway(route, device), tun.name, route.metric, mtu)
         self.log.info("{tun} is up, address {ipv4} {ipv6}", tun=tun.name, ipv4=ipv4 or "", ipv6=ipv6 or "")
+
+    def _learn_own_lladdrs(self, tap: ITun, table: MacTable[Peer], host: NetworkConfigurator) -> None:
+        """See to it that no client takes our own Ethernet addresses, the bridge's neither, which may come later."""
+
+        def learn() -> None:
+            table.own = frozenset(host.lladdrs(tap.name))
+
+        learn()
+        self._chore(LLADDR_INTERVAL, learn)
 
     def _unconfigure(self) -> None:
         if self._configurator is not None:
@@ -168,6 +197,8 @@ class VpnServerService(Service):
         self.factory.tun.start(self.factory)
         self.listeners.start(lambda refusal: self._on_fatal(str(refusal)))
         self._chore(CRL_INTERVAL, self.factory.enforce_crl)
+        if isinstance(self.factory.routes, MacTable) and self._configurator is not None:
+            self._learn_own_lladdrs(self.factory.tun, self.factory.routes, self._configurator)
         if self.settings.status is not None:
             self._chore(self.settings.status_interval, self._write_status)
 

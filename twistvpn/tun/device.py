@@ -1,4 +1,4 @@
-"""A Linux tun device as a Twisted reader: IP packets in, IP packets out, in batches.
+"""A Linux tun or tap device as a Twisted reader: packets in, packets out, in batches.
 
 Sources: linux/if_tun.h for the ioctls, linux/virtio_net.h for the header before each packet,
 Documentation/networking/tuntap.rst.
@@ -23,7 +23,7 @@ from zope.interface import implementer
 
 from twistvpn.compiled import wanted
 from twistvpn.errors import EnvironmentRefusal
-from twistvpn.interfaces import NO_OFFLOAD, VNET_HEADER_SIZE, Buffer, Frame, IFrameReceiver, ITun
+from twistvpn.interfaces import NO_OFFLOAD, VNET_HEADER_SIZE, Buffer, DeviceType, Frame, IFrameReceiver, ITun
 from twistvpn.verbosity import log_observer
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ TUNSETIFF = 0x400454CA
 TUNSETOFFLOAD = 0x400454D0
 TUNSETVNETHDRSZ = 0x400454D8
 
-IFF_TUN = 0x0001
+IFF_KINDS = {DeviceType.TUN: 0x0001, DeviceType.TAP: 0x0002}
+"""IFF_TUN and IFF_TAP."""
 IFF_NO_PI = 0x1000
 IFF_VNET_HDR = 0x4000
 
@@ -46,7 +47,8 @@ INTERFACE_REQUEST = struct.Struct("16sH22x")
 NAME_SIZE = 15
 """Longest interface name in bytes: IFNAMSIZ without its NUL."""
 
-MAX_PACKET = 65535
+MAX_PACKET = 65535 + 14 + 2 * 4
+"""Bytes of the longest read: an IP packet behind an Ethernet header and two VLAN tags."""
 READS_PER_WAKEUP = 64
 BYTES_PER_WAKEUP = 256 * 1024
 
@@ -225,7 +227,7 @@ class TunDevice:
             self.doRead()
 
     def write_frames(self, frames: Sequence[Frame]) -> None:
-        """Hand IP packets to the host's network stack; what it does not take is dropped and counted."""
+        """Hand packets to the host's network stack; what it does not take is dropped and counted."""
         if self._fd < 0:
             self.drops["closed"] += len(frames)
             return
@@ -270,12 +272,13 @@ class TunDevice:
 def open_tun(
     reactor: IReactorFDSet,
     name: str = "tun",
+    kind: DeviceType = DeviceType.TUN,
     *,
     mtu: int = 1500,
     offload: Collection[Offload] = (),
     calls: DeviceCalls = KERNEL,
 ) -> TunDevice:
-    """Open the tun interface `name`, or the first free tunN for 'tun'; it is made if it does not exist.
+    """Open the interface `name`, or the first free tunN or tapN for 'tun' and 'tap'; it is made if it does not exist.
 
     `mtu` (bytes) is what the device tells as its own; setting it on the interface is
     `twistvpn.tun.netlink`'s part.  `offload` is asked of the kernel, which may grant less: see
@@ -283,12 +286,12 @@ def open_tun(
 
     Raises `twistvpn.errors.EnvironmentRefusal` where the host does not let us.
     """
-    encoded = b"tun%d" if name == "tun" else os.fsencode(name)
+    encoded = b"%s%%d" % kind.value.encode() if name in {"tun", "tap"} else os.fsencode(name)
     if len(encoded) > NAME_SIZE:
         raise EnvironmentRefusal(f"interface name '{name}' is longer than {NAME_SIZE} bytes: choose a shorter one")
     fd = _open_clone_device(calls)
     try:
-        given, header_size = _attach(calls, fd, encoded, name)
+        given, header_size = _attach(calls, fd, encoded, name, kind)
         offloads = _set_offload(calls, fd, frozenset(offload)) if header_size else frozenset()
     except BaseException:
         calls.close(fd)
@@ -309,17 +312,18 @@ def _open_clone_device(calls: DeviceCalls) -> int:
         raise EnvironmentRefusal(f"cannot open {CLONE_DEVICE}: {error.strerror}; {mend}") from error
 
 
-def _attach(calls: DeviceCalls, fd: int, encoded: bytes, asked: str) -> tuple[str, int]:
+def _attach(calls: DeviceCalls, fd: int, encoded: bytes, asked: str, kind: DeviceType) -> tuple[str, int]:
     """Return the interface's name and the size of the header before each packet (0 if there is none)."""
+    flags = IFF_KINDS[kind] | IFF_NO_PI
     try:
-        return _set_interface(calls, fd, encoded, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR), _set_header_size(calls, fd)
+        return _set_interface(calls, fd, encoded, flags | IFF_VNET_HDR), _set_header_size(calls, fd)
     except OSError as error:
         if error.errno != errno.EINVAL:
-            raise _attach_refusal(asked, error) from error
+            raise _attach_refusal(asked, kind, error) from error
     try:
-        return _set_interface(calls, fd, encoded, IFF_TUN | IFF_NO_PI), 0
+        return _set_interface(calls, fd, encoded, flags), 0
     except OSError as error:
-        raise _attach_refusal(asked, error) from error
+        raise _attach_refusal(asked, kind, error) from error
 
 
 def _set_interface(calls: DeviceCalls, fd: int, encoded: bytes, flags: int) -> str:
@@ -333,16 +337,16 @@ def _set_header_size(calls: DeviceCalls, fd: int) -> int:
     return VNET_HEADER_SIZE
 
 
-def _attach_refusal(name: str, error: OSError) -> EnvironmentRefusal:
+def _attach_refusal(name: str, kind: DeviceType, error: OSError) -> EnvironmentRefusal:
     if error.errno in {errno.EPERM, errno.EACCES}:
         mend = "run as root or give the process CAP_NET_ADMIN"
     elif error.errno == errno.EBUSY:
         mend = "the interface is in use by another program: stop that one or choose another name"
     elif error.errno == errno.EINVAL:
-        mend = "an interface of that name exists and is no single-queue tun device: choose another name"
+        mend = f"an interface of that name exists and is no single-queue {kind.value} device: choose another name"
     else:
         mend = "the kernel's log may tell more"
-    return EnvironmentRefusal(f"cannot open tun interface '{name}': {error.strerror}; {mend}")
+    return EnvironmentRefusal(f"cannot open {kind.value} interface '{name}': {error.strerror}; {mend}")
 
 
 def _set_offload(calls: DeviceCalls, fd: int, wanted: frozenset[Offload]) -> frozenset[Offload]:

@@ -140,6 +140,23 @@ class NetworkConfigurator:
         """Set the largest IP packet, in bytes, that the interface takes."""
         self._set_link(ifname, f"cannot set the MTU of {ifname} to {mtu}", mtu=mtu)
 
+    def set_lladdr(self, ifname: str, lladdr: str) -> None:
+        """Set the interface's Ethernet address, 'aa:bb:cc:dd:ee:ff'."""
+        self._set_link(ifname, f"cannot set the address of {ifname} to {lladdr}", address=lladdr)
+
+    def lladdrs(self, ifname: str) -> list[bytes]:
+        """Return the Ethernet addresses, 6 bytes, of the interface and of the bridge that it is a port of."""
+
+        def operation(netlink: _Netlink) -> list[bytes]:
+            links = list(netlink.get_links(_index(netlink, ifname)))
+            master = links[0].get_attr("IFLA_MASTER")
+            if master is not None:
+                links += netlink.get_links(master)
+            texts = [link.get_attr("IFLA_ADDRESS") for link in links]
+            return [bytes.fromhex(text.replace(":", "")) for text in texts if text]
+
+        return self._change(f"cannot ask for the address of {ifname}", operation)
+
     def set_up(self, ifname: str) -> None:
         """Bring the interface up."""
         self._set_link(ifname, f"cannot bring {ifname} up", state="up")

@@ -10,6 +10,7 @@ from enum import IntFlag
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from twistvpn.errors import MalformedPacket
+from twistvpn.interfaces import DeviceType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,6 +139,8 @@ _OCC_CIPHERS = {
     "AES-256-GCM": _OccCipher(256, _GCM_OVERHEAD),
     "CHACHA20-POLY1305": _OccCipher(256, 4 + 16 + 12 + 1),
 }
+_TAP_EXTRA = 32
+"""Bytes that peers count to the MTU of a tap, for the Ethernet header and what may stand beside it."""
 _BF_CBC_OVERHEAD = 4 + 8 + 8
 _OCC_DIGEST_SIZES = {"MD5": 16, "SHA1": 20, "SHA224": 28, "SHA256": 32, "SHA384": 48, "SHA512": 64}
 
@@ -148,6 +151,7 @@ def occ_string(
     *,
     cipher: str | None = None,
     auth: str = "SHA1",
+    dev_type: DeviceType = DeviceType.TUN,
     tun_mtu: int = 1500,
     wrapping: str = "none",
     key_direction: int | None = None,
@@ -160,11 +164,13 @@ def occ_string(
     sizes = _OCC_CIPHERS.get(cipher or "")
     digest_size = _OCC_DIGEST_SIZES.get(auth.upper(), 0)
     overhead = sizes.overhead if sizes else _BF_CBC_OVERHEAD + digest_size
+    if dev_type is DeviceType.TAP:
+        tun_mtu += _TAP_EXTRA
     overhead += 1 + (2 if transport == "tcp" else 0)  # opcode, length prefix
     proto = "UDPv4" if transport == "udp" else f"TCPv4_{role.name}"
     items = [
         "V4",
-        "dev-type tun",
+        f"dev-type {dev_type.value}",
         f"link-mtu {tun_mtu + overhead}",
         f"tun-mtu {tun_mtu}",
         f"proto {proto}",

@@ -104,7 +104,7 @@ PyObject *kernel_coalesce(PyObject *module, PyObject *args)
 
 struct address {
     uint8_t bytes[LONGEST_ADDRESS];
-    Py_ssize_t length; /* 4 or 16; 0 where the packet is none of IP's; -1 with an exception set */
+    Py_ssize_t length; /* 0 where the packet is too short or none of IP's; -1 with an exception set */
 };
 
 static struct address read_address(PyObject *packet, size_t ipv4_at, size_t ipv6_at)
@@ -118,6 +118,20 @@ static struct address read_address(PyObject *packet, size_t ipv4_at, size_t ipv6
     address.length = version == 4 ? 4 : version == 6 && view.len >= IPV6_HEADER ? 16 : 0;
     if (address.length)
         memcpy(address.bytes, data + (version == 4 ? ipv4_at : ipv6_at), (size_t)address.length);
+    PyBuffer_Release(&view);
+    return address;
+}
+
+/* `length` bytes at `at` in an Ethernet header. */
+static struct address read_ethernet(PyObject *packet, size_t at, Py_ssize_t length)
+{
+    struct address address = {.length = -1};
+    Py_buffer view;
+    if (!get_bytes(packet, &view))
+        return address;
+    address.length = view.len >= ETHERNET_HEADER ? length : 0;
+    if (address.length)
+        memcpy(address.bytes, (const uint8_t *)view.buf + at, (size_t)length);
     PyBuffer_Release(&view);
     return address;
 }
@@ -188,4 +202,29 @@ PyObject *kernel_by_destination(PyObject *module, PyObject *frames)
 {
     (void)module;
     return by_address(frames, destination_address);
+}
+
+static struct address ethernet_source(PyObject *packet)
+{
+    return read_ethernet(packet, ETHERNET_ADDRESS, ETHERNET_ADDRESS);
+}
+
+static struct address stations(PyObject *frame)
+{
+    PyObject *packet, *vnet;
+    if (!parse_frame(frame, &packet, &vnet))
+        return (struct address){.length = -1};
+    return read_ethernet(packet, 0, 2 * ETHERNET_ADDRESS);
+}
+
+PyObject *kernel_by_ethernet_source(PyObject *module, PyObject *packets)
+{
+    (void)module;
+    return by_address(packets, ethernet_source);
+}
+
+PyObject *kernel_by_stations(PyObject *module, PyObject *frames)
+{
+    (void)module;
+    return by_address(frames, stations);
 }

@@ -7,6 +7,8 @@
 #include <string.h>
 
 enum {
+    ETHERNET_HEADER = 14,
+    ETHERNET_ADDRESS = 6,
     PROTOCOL_TCP = 6,
     PROTOCOL_UDP = 17,
     IPV4_HEADER = 20,

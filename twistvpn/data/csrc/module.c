@@ -9,6 +9,8 @@ static PyMethodDef functions[] = {
     {"clamp_mss", kernel_clamp_mss, METH_VARARGS, "Lower the MSS of TCP handshakes in a list's place."},
     {"by_source", kernel_by_source, METH_O, "Neighbouring packets by source address."},
     {"by_destination", kernel_by_destination, METH_O, "Neighbouring frames by destination address."},
+    {"by_ethernet_source", kernel_by_ethernet_source, METH_O, "Neighbouring Ethernet frames by source address."},
+    {"by_stations", kernel_by_stations, METH_O, "Neighbouring Ethernet frames by destination and source address."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -9,7 +9,7 @@
 #include "../../data/csrc/values.h"
 
 enum {
-    LONGEST_READ = 65535,
+    LONGEST_READ = 65535 + 14 + 2 * 4, /* an IP packet behind an Ethernet header and two VLAN tags */
     MOST_READS = 256,
     WRITES_AT_ONCE = 64,
     NEEDS_CSUM = 1, /* VIRTIO_NET_HDR_F_NEEDS_CSUM of linux/virtio_net.h */

@@ -1,0 +1,330 @@
+"""A tap in the place of the tun: what is configured, pushed and told, and frames through a whole VPN in memory."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Interface
+from typing import TYPE_CHECKING, Literal, cast
+
+import pytest
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.certificates import authority
+from tests.config_files import SERVER_INI, SERVER_OVPN, make_files
+from tests.fake_host import FakeHost
+from tests.inner_packets import SYN, tcp
+from twistvpn.client.network import ClientNetwork
+from twistvpn.config.load import parse
+from twistvpn.config.settings import BridgeSettings
+from twistvpn.control.push import parse_pushed
+from twistvpn.data.bridge import MacTable
+from twistvpn.interfaces import DeviceType, Lease
+from twistvpn.server.factory import ClientProtocol, VpnFactory
+from twistvpn.server.offers import network_options
+from twistvpn.server.pool import NoAddresses, pool_range
+from twistvpn.server.service import own_addresses
+from twistvpn.testing import pair
+from twistvpn.wire.options import occ_string
+from twistvpn.wire.roles import Role
+
+if TYPE_CHECKING:
+    from tests.config_files import ConfigFiles
+    from twistvpn.config.settings import ServerSettings
+    from twistvpn.interfaces import Buffer
+    from twistvpn.testing import Pair
+    from twistvpn.tun.netlink import NetworkConfigurator
+
+EVERYBODY = b"\xff" * 6
+ROUTER = b"\x02\0\0\0\0\x63"
+ALICE, BOB = b"\x02\0\0\0\0\x0a", b"\x02\0\0\0\0\x0b"
+BRIDGED = "server-bridge 192.168.1.1 255.255.255.0 192.168.1.200 192.168.1.250"
+
+
+def frame(destination: bytes, source: bytes, text: bytes = b"text", kind: bytes = b"\x88\xb5") -> bytes:
+    return destination + source + kind + text
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> ConfigFiles:
+    return make_files(tmp_path_factory.mktemp("config"))
+
+
+# Configuration
+
+
+@pytest.mark.parametrize(
+    ("lines", "dev", "kind"),
+    [
+        ("dev tap", "tap", DeviceType.TAP),
+        ("dev tap7", "tap7", DeviceType.TAP),
+        ("dev lan\ndev-type tap", "lan", DeviceType.TAP),
+        ("dev tap0\ndev-type tun", "tap0", DeviceType.TUN),
+        ("dev tun", "tun", DeviceType.TUN),
+    ],
+)
+def test_the_kind_of_the_device(files: ConfigFiles, lines: str, dev: str, kind: DeviceType) -> None:
+    device = files.parse(SERVER_OVPN + lines + "\n").device
+    assert (device.dev, device.dev_type) == (dev, kind)
+
+
+def test_the_same_in_ini(files: ConfigFiles) -> None:
+    section = "[device]\ndev = lan\ndev-type = tap\nlladdr = 02:00:5E:00:00:01\n[tls]"
+    device = files.parse(SERVER_INI.replace("[tls]", section), "server.ini").device
+    assert (device.dev, device.dev_type, device.lladdr) == ("lan", DeviceType.TAP, "02:00:5e:00:00:01")
+
+
+def bridge(files: ConfigFiles, line: str) -> ServerSettings:
+    read = files.parse(SERVER_OVPN.replace("dev tun", "dev tap").replace("server 10.8.0.0 255.255.255.0", line))
+    assert read.role is Role.SERVER
+    assert read.server is not None
+    return read.server
+
+
+_POOL = (IPv4Address("192.168.1.200"), IPv4Address("192.168.1.250"))
+
+
+@pytest.mark.parametrize(
+    ("line", "ini", "expected"),
+    [
+        (BRIDGED, BRIDGED[14:], BridgeSettings("192.168.1.1", _POOL, IPv4Address("255.255.255.0"))),
+        ("server-bridge", "dhcp", BridgeSettings("dhcp")),
+        ("server-bridge nogw", "nogw", BridgeSettings()),
+    ],
+)
+def test_a_bridge(files: ConfigFiles, line: str, ini: str, expected: BridgeSettings) -> None:
+    server = bridge(files, line)
+    assert server.bridge == expected
+    assert server.network is None
+    assert own_addresses(server) == (None, None)
+    text = SERVER_INI.replace("network = 10.8.0.0/24", f"server-bridge = {ini}")
+    read = files.parse(text.replace("[tls]", "[device]\ndev = tap\n[tls]"), "server.ini").server
+    assert read is not None
+    assert read.bridge == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ("server-bridge dhcp nogw", "is written GATEWAY NETMASK FIRST LAST, nogw, or dhcp"),
+        ("server-bridge 192.168.1.1 255.255.255.0 192.168.1.9", "is written GATEWAY"),
+        ("server-bridge 192.168.1.1 255.0.255.0 192.168.1.2 192.168.1.9", "is not a network"),
+        ("server-bridge 192.168.1.1 255.255.255.0 192.168.2.2 192.168.2.9", "192.168.2.2 is not the address of a host"),
+        ("server-bridge 192.168.1.1 255.255.255.0 192.168.1.9 192.168.1.2", "the pool ends (192.168.1.2) before"),
+        ("server-bridge 192.168.1.1 255.255.255.0 192.168.1.1 192.168.1.1", "no address but the gateway's"),
+        ("server-bridge\nserver 10.8.0.0 255.255.255.0", "contradicts server-bridge"),
+        ("server-bridge\ndev tun", "only a tap can be a port of a bridge"),
+    ],
+)
+def test_a_bridge_that_cannot_be(files: ConfigFiles, line: str, answer: str) -> None:
+    text = SERVER_OVPN.replace("dev tun", "dev tap").replace("server 10.8.0.0 255.255.255.0", line)
+    assert answer in files.line(text)
+
+
+# What clients are told
+
+
+def told(files: ConfigFiles, line: str, lease: Lease) -> list[str]:
+    server = bridge(files, line)
+    device = files.parse(SERVER_OVPN.replace("dev tun", "dev tap")).device
+    return network_options(server, device, lease, *own_addresses(server), {}, "tcp")
+
+
+def test_clients_of_a_tap_are_told_address_and_netmask_but_no_topology(files: ConfigFiles) -> None:
+    lease = Lease(IPv4Address("10.8.0.2"), None)
+    assert told(files, "server 10.8.0.0 255.255.255.0", lease) == [
+        "route-gateway 10.8.0.1",
+        "ifconfig 10.8.0.2 255.255.255.0",
+    ]
+
+
+def test_clients_of_a_bridge_are_told_the_bridged_networks_gateway(files: ConfigFiles) -> None:
+    server = bridge(files, BRIDGED)
+    lease = pool_range(server).at(0)
+    assert lease == Lease(_POOL[0], None)
+    assert told(files, BRIDGED, lease) == ["route-gateway 192.168.1.1", "ifconfig 192.168.1.200 255.255.255.0"]
+
+
+@pytest.mark.parametrize(("line", "options"), [("server-bridge", ["route-gateway dhcp"]), ("server-bridge nogw", [])])
+def test_clients_of_a_bridge_without_a_pool_get_no_address(files: ConfigFiles, line: str, options: list[str]) -> None:
+    pool = NoAddresses()
+    lease = pool.lease("alice")
+    assert told(files, line, lease) == options
+    pool.release(lease)
+
+
+@pytest.mark.parametrize(
+    ("transport", "cipher", "mtu", "expected"),
+    [
+        ("udp", None, 1500, "link-mtu 1573,tun-mtu 1532,proto UDPv4,auth SHA1,keysize 128"),
+        ("tcp", None, 1400, "link-mtu 1475,tun-mtu 1432,proto TCPv4_CLIENT,auth SHA1,keysize 128"),
+        (
+            "udp",
+            "AES-256-GCM",
+            1500,
+            "link-mtu 1581,tun-mtu 1532,proto UDPv4,cipher AES-256-GCM,auth [null-digest],keysize 256",
+        ),
+    ],
+)
+def test_occ_strings_of_a_tap(transport: Literal["udp", "tcp"], cipher: str | None, mtu: int, expected: str) -> None:
+    occ = occ_string(Role.CLIENT, transport, cipher=cipher, dev_type=DeviceType.TAP, tun_mtu=mtu)
+    assert occ == f"V4,dev-type tap,{expected},key-method 2,tls-client"
+
+
+# What a client makes of it
+
+
+def configure(*pushed: str, options: str = "") -> FakeHost:
+    text = f"client\ndev tap\nremote 203.0.113.1\n<ca>\n{authority().certificate_pem}</ca>\n"
+    settings = parse(f"{text}<auth-user-pass>\nalice\nsecret\n</auth-user-pass>\n{options}", "test", "/")
+    host = FakeHost()
+    network = ClientNetwork(settings, cast("NetworkConfigurator", host), "tap0")
+    network.apply(parse_pushed(pushed, settings.device.dev_type), "203.0.113.1")
+    return host
+
+
+@pytest.mark.parametrize("topology", ["", "topology net30", "topology p2p", "topology subnet"])
+def test_on_a_tap_every_ifconfig_has_a_netmask(topology: str) -> None:
+    pushed = parse_pushed([topology, "ifconfig 10.8.0.2 255.255.255.0"], DeviceType.TAP)
+    assert pushed.ipv4 == IPv4Interface("10.8.0.2/24")
+    assert pushed.peer_address is None
+
+
+def test_routes_into_a_tap_need_a_neighbour() -> None:
+    host = configure(
+        "ifconfig 10.8.0.2 255.255.255.0",
+        "ifconfig-ipv6 fd08::2/64 fd08::1",
+        "route-gateway 10.8.0.1",
+        "route 192.168.7.0 255.255.255.0",
+        "route 192.168.8.0 255.255.255.0 10.8.0.9 20",
+        "route-ipv6 fd77::/64",
+        "route 198.51.100.0 255.255.255.0 net_gateway",
+        options="lladdr 02:00:00:00:00:01\n",
+    )
+    assert host.addresses == ["10.8.0.2/24 dev tap0", "fd08::2/64 dev tap0"]
+    assert host.lladdr == "02:00:00:00:00:01"
+    assert host.routes == [
+        "192.168.7.0/24 via 10.8.0.1 dev tap0",
+        "192.168.8.0/24 via 10.8.0.9 dev tap0 metric 20",
+        "fd77::/64 via fd08::1 dev tap0",
+        "198.51.100.0/24 via 192.168.0.1 dev eth0",
+    ]
+
+
+def test_redirected_traffic_goes_through_the_neighbour() -> None:
+    host = configure("ifconfig 10.8.0.2 255.255.255.0", "route-gateway 10.8.0.1", "redirect-gateway def1")
+    assert "0.0.0.0/1 via 10.8.0.1 dev tap0" in host.routes
+    assert "128.0.0.0/1 via 10.8.0.1 dev tap0" in host.routes
+
+
+def test_without_an_address_the_tap_is_left_to_a_dhcp_client() -> None:
+    with capturedLogs() as events:
+        host = configure("route-gateway dhcp", "route 192.168.7.0 255.255.255.0")
+    assert host.is_up
+    assert host.addresses == host.routes == []
+    assert any("no gateway inside the tunnel is known" in event["log_format"] for event in events)
+
+
+# Frames
+
+
+class Recorder(ClientProtocol):
+    """Keeps what its client sends, and hands it on."""
+
+    def __init__(self) -> None:
+        self.packets: list[bytes] = []
+
+    def packets_received(self, packets: list[Buffer]) -> None:
+        self.packets += map(bytes, packets)
+        super().packets_received(packets)
+
+
+class RecordingFactory(VpnFactory):
+    protocol = Recorder
+
+
+class TapTests(SynchronousTestCase):
+    """A server and two clients in memory, all with a tap."""
+
+    def start(self, server: str = "", client: str = "") -> Pair:
+        self.vpn = pair(
+            "alice",
+            "bob",
+            server=f"dev tap\n{server}",
+            client=f"dev tap\n{client}",
+            factory_class=RecordingFactory,
+        )
+        return self.vpn
+
+    def sent(self, name: str, *frames: bytes) -> None:
+        self.vpn.clients[name].inject(*frames)
+        self.vpn.advance(1)
+
+    def arrived(self) -> dict[str, list[bytes]]:
+        """What has arrived at each end since the last time."""
+        ends = {"server": self.vpn.server.tun, **{name: end.tun for name, end in self.vpn.clients.items()}}
+        return {name: texts for name, tun in ends.items() if (texts := [bytes(one) for one in tun.take()])}
+
+    def test_frames_find_their_way(self) -> None:
+        vpn = self.start()
+        hello = frame(EVERYBODY, ALICE)
+        self.sent("alice", hello)
+        assert self.arrived() == {"server": [hello]}
+        vpn.server.inject(frame(ALICE, ROUTER), frame(EVERYBODY, ROUTER))
+        vpn.advance(1)
+        assert self.arrived() == {
+            "alice": [frame(ALICE, ROUTER), frame(EVERYBODY, ROUTER)],
+            "bob": [frame(EVERYBODY, ROUTER)],
+        }
+        recorders = {one.transport.getPeer().identity: one for one in vpn.server.factory.clients}
+        recorder = recorders["alice"]
+        assert isinstance(recorder, Recorder)
+        assert recorder.packets == [hello]
+        recorder.transport.write(frame(ALICE, BOB))
+        vpn.advance(1)
+        assert self.arrived() == {"alice": [frame(ALICE, BOB)]}
+
+    def test_clients_reach_each_other_where_they_may(self) -> None:
+        self.start("client-to-client")
+        hello, answer = frame(EVERYBODY, ALICE), frame(ALICE, BOB)
+        self.sent("alice", hello)
+        assert self.arrived() == {"server": [hello], "bob": [hello]}
+        self.sent("bob", answer)
+        assert self.arrived() == {"alice": [answer]}
+
+    def test_a_client_that_claims_the_servers_address_is_dropped(self) -> None:
+        vpn = self.start()
+        table = vpn.server.factory.routes
+        assert isinstance(table, MacTable)
+        table.own = {ROUTER}
+        self.sent("alice", frame(EVERYBODY, ROUTER), frame(EVERYBODY, EVERYBODY), frame(EVERYBODY, ALICE))
+        assert self.arrived() == {"server": [frame(EVERYBODY, ALICE)]}
+        assert table.drops == {"source-address": 2}
+
+    def test_who_leaves_is_flooded_to_no_more(self) -> None:
+        vpn = self.start()
+        vpn.clients["alice"].stop()
+        vpn.server.inject(frame(EVERYBODY, ROUTER))
+        vpn.advance(1)
+        assert self.arrived() == {"bob": [frame(EVERYBODY, ROUTER)]}
+
+    def test_frames_that_look_like_ip_or_pings_are_frames(self) -> None:
+        self.start()
+        ping = bytes.fromhex("2a187bf3641eb4cb07ed2d0a981fc748")
+        odd = [b"\x46" * 60, b"\x66" * 14, ping[:6] + ALICE + b"\x08\x00" + bytes(46)]
+        self.sent("alice", *odd)
+        arrived = self.arrived()["server"]
+        assert arrived == [odd[0], odd[1], odd[2]]
+
+    def test_handshakes_are_clamped_inside_their_frames(self) -> None:
+        self.start("mssfix 1300", "mssfix 0")
+        mss = b"\x02\x04\x05\xb4"
+        handshake = frame(EVERYBODY, ALICE, tcp(flags=SYN, options=mss), b"\x08\x00")
+        self.sent("alice", handshake)
+        self.vpn.server.inject(frame(ALICE, ROUTER, tcp(flags=SYN, options=mss), b"\x81\x00\0\x0a\x08\x00"))
+        self.vpn.advance(1)
+        # The datagram with its header and tag, the frame's header, and the headers of IPv4 and TCP.
+        option = b"\x02\x04" + (1300 - 24 - 14 - 40).to_bytes(2, "big")
+        arrived = self.arrived()
+        assert arrived["server"] == [frame(EVERYBODY, ALICE, tcp(flags=SYN, options=option), b"\x08\x00")]
+        tagged = frame(ALICE, ROUTER, tcp(flags=SYN, options=option), b"\x81\x00\0\x0a\x08\x00")
+        assert arrived["alice"] == [tagged]

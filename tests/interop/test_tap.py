@@ -2,25 +2,70 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.interop.netns import Namespace, join
 from tests.interop.peers import GATEWAY6, OURS, STOCK
 from tests.interop.tunnel import Tunnel
 from tests.interop.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.interop.conftest import MakeLab
+    from tests.interop.peers import Client, Lab, Server
 
 pytestmark = pytest.mark.interop
 
 ROLES = [pytest.param(OURS, STOCK, id="our-server"), pytest.param(STOCK, OURS, id="our-client")]
+BOTH_OURS = [*ROLES, pytest.param(OURS, OURS, id="both-ours")]
 TAP = "tap0"
 MEGABYTE = 1_000_000
+LAN_HOST, LAN_BRIDGE = "192.168.50.9", "192.168.50.1"
+POOL = "192.168.50.200 192.168.50.250"
+GROUP, GROUP_PORT = "239.7.7.7", 7777
 
 
-@pytest.mark.shows("dev-type", "server", "server-ipv6", "mssfix")
+@pytest.fixture
+def lan(lab: Lab) -> Iterator[Namespace]:
+    """A host on the network of a bridge `br0` in the server's namespace."""
+    host = Namespace("lan")
+    lab.tunnel = Tunnel(dev=TAP)
+    try:
+        join((lab.server_host, "lan"), (host, "eth0"), [])
+        lab.server_host.ip("link", "add", "br0", "type", "bridge", "forward_delay", "0")
+        lab.server_host.ip("link", "set", "lan", "master", "br0")
+        lab.server_host.ip("link", "set", "br0", "up")
+        lab.server_host.ip("addr", "add", f"{LAN_BRIDGE}/24", "dev", "br0")
+        host.ip("addr", "add", f"{LAN_HOST}/24", "dev", "eth0")
+        yield host
+    finally:
+        host.close()
+
+
+def start_bridged(lab: Lab, kind: str, *options: str) -> Server:
+    """A server whose tap the admin makes a port of the bridge."""
+    server = lab.server(kind, *options, network=())
+    server.start()
+    wait_until(lambda: TAP in links(lab.server_host), f"{TAP} is there")
+    lab.server_host.ip("link", "set", TAP, "up", "master", "br0")
+    return server
+
+
+def links(host: Namespace) -> dict[str, str]:
+    """The Ethernet address of each interface."""
+    return {link["ifname"]: link.get("address", "") for link in host.ip_json("link")}
+
+
+def reached(client: Client, target: str) -> None:
+    wait_until(lambda: client.alive() and client.namespace.answers(target, 0.3), f"{client.label} reaches {target}")
+
+
+@pytest.mark.shows("dev", "dev-type", "server", "server-ipv6", "ifconfig", "ifconfig-ipv6")
 @pytest.mark.parametrize("proto", ["udp", "tcp"])
 @pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
 def test_both_families_over_a_tap(make_lab: MakeLab, proto: str, server_kind: str, client_kind: str) -> None:
@@ -36,3 +81,109 @@ def test_both_families_over_a_tap(make_lab: MakeLab, proto: str, server_kind: st
     lab.exchange(client, MEGABYTE, GATEWAY6, client.address6)
     for peer in (server, client):
         assert not peer.process.lines("WARNING: '(dev-type|tun-mtu)'"), peer.process.log()
+
+
+@pytest.mark.shows("client-to-client", "lladdr")
+@pytest.mark.parametrize(("server_kind", "client_kind"), BOTH_OURS)
+def test_clients_reach_each_other(lab: Lab, server_kind: str, client_kind: str) -> None:
+    lab.tunnel = Tunnel(dev=TAP)
+    lab.server(server_kind, "client-to-client").start()
+    alice = lab.client(client_kind, "alice", "lladdr 02:00:00:00:0a:0a")
+    bob = lab.client(STOCK if client_kind == OURS else OURS, "bob")
+    for client in (alice, bob):
+        client.start()
+    assert links(alice.namespace)[TAP] == "02:00:00:00:0a:0a"
+    reached(bob, alice.address)
+    neighbours = bob.namespace.ip_json("neigh", "show", "to", alice.address)
+    assert [neighbour["lladdr"] for neighbour in neighbours] == ["02:00:00:00:0a:0a"]
+    with multicast_member(alice) as inbox:
+        # A broadcast and a multicast reach the other client; on the wire both are frames for many.
+        with alice.namespace.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+            listener.bind(("", GROUP_PORT + 1))
+            say(bob, "10.8.0.255", GROUP_PORT + 1, b"to everybody")
+            assert listener.recv(100) == b"to everybody"
+        say(bob, GROUP, GROUP_PORT, b"to the group")
+        assert inbox.recv(100) == b"to the group"
+
+
+def multicast_member(client: Client) -> socket.socket:
+    inbox = client.namespace.open_socket(socket.AF_INET, socket.SOCK_DGRAM)
+    inbox.bind(("", GROUP_PORT))
+    membership = socket.inet_aton(GROUP) + socket.inet_aton(client.address)
+    inbox.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+    return inbox
+
+
+def say(client: Client, target: str, port: int, text: bytes) -> None:
+    with client.namespace.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(client.address))
+        sender.sendto(text, (target, port))
+
+
+@pytest.mark.shows("server-bridge", "route-gateway")
+@pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
+def test_a_host_behind_the_servers_bridge(lab: Lab, lan: Namespace, server_kind: str, client_kind: str) -> None:
+    start_bridged(lab, server_kind, f"server-bridge {LAN_BRIDGE} 255.255.255.0 {POOL}", "push 'route 192.168.77.0'")
+    client = lab.client(client_kind)
+    client.process.start()
+    wait_until(lambda: client.alive() and client.addresses(), "the client has an address")
+    assert client.addresses() == ["192.168.50.200"]
+    reached(client, LAN_HOST)
+    assert lan.answers(client.address)
+    neighbours = lan.ip_json("neigh", "show", "to", client.address)
+    assert [neighbour["lladdr"] for neighbour in neighbours] == [links(client.namespace)[TAP]]
+    routes = client.namespace.ip_json("route", "show", "192.168.77.0")
+    assert [route["gateway"] for route in routes] == [LAN_BRIDGE]
+
+
+@pytest.mark.shows("server-bridge")
+@pytest.mark.parametrize("form", ["server-bridge", "server-bridge nogw"])
+@pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
+def test_addresses_that_come_from_elsewhere(
+    lab: Lab, lan: Namespace, form: str, server_kind: str, client_kind: str
+) -> None:
+    start_bridged(lab, server_kind, form)
+    client = lab.client(client_kind)
+    client.process.start()
+    wait_until(lambda: client.alive() and TAP in links(client.namespace), "the client has its tap")
+    # As a DHCP client would.
+    client.namespace.ip("link", "set", TAP, "up")
+    client.namespace.ip("addr", "add", "192.168.50.77/24", "dev", TAP)
+    reached(client, LAN_HOST)
+    assert lan.answers("192.168.50.77")
+
+
+def test_vlan_tags_pass_through(lab: Lab) -> None:
+    lab.tunnel = Tunnel(dev=TAP)
+    lab.server(OURS).start()
+    client = lab.client(STOCK)
+    client.start()
+    ends = (client.namespace, lab.server_host)
+    for sender, receiver in (ends, ends[::-1]):
+        source, destination = (bytes.fromhex(links(host)[TAP].replace(":", "")) for host in (sender, receiver))
+        with frames_on_tap(sender) as out, frames_on_tap(receiver) as inbox:
+            inbox.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+            # Priority 3, VLAN 10, and a type that nobody else uses.
+            out.send(destination + source + b"\x81\x00\x60\x0a" + EXPERIMENTAL + b"tagged".ljust(46))
+            assert received(inbox) == (b"tagged".ljust(46), 0x600A)
+
+
+SOL_PACKET, PACKET_AUXDATA, ETH_P_ALL = 263, 8, 3
+EXPERIMENTAL = b"\x88\xb5"
+"""The first local experimental EtherType (IEEE 802)."""
+
+
+def frames_on_tap(host: Namespace) -> socket.socket:
+    made = host.open_socket(socket.AF_PACKET, socket.SOCK_RAW)
+    made.bind((TAP, ETH_P_ALL))
+    return made
+
+
+def received(inbox: socket.socket) -> tuple[bytes, int]:
+    """The payload and the VLAN tag, which the kernel takes out of the frame, of the next experimental frame."""
+    while True:
+        frame, ancillary, _, _ = inbox.recvmsg(2000, 100)
+        if frame[12:14] == EXPERIMENTAL:
+            # struct tpacket_auxdata of linux/if_packet.h
+            return frame[14:], struct.unpack("=IIIHHHH", ancillary[0][2])[5]

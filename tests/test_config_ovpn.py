@@ -384,7 +384,6 @@ def test_cd_moves_relative_paths(files: ConfigFiles) -> None:
         ("compress", "compress: compress stub changes every packet; remove it on both sides"),
         ("compress lz4-v2", "compress: compress lz4-v2 changes every packet"),
         ("fragment 1300", "fragment: is not supported: datagrams are not fragmented"),
-        ("port-share 127.0.0.1 443", "port-share: is not supported"),
         ("management localhost 7505", "management: is not supported: there is no management interface"),
         ("plugin x.so", "plugin: is not supported: no script is run"),
         ("up /bin/true", "up: is not supported: no script is run"),

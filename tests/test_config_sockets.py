@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.config_files import CLIENT_INI, CLIENT_OVPN, SERVER_INI, SERVER_OVPN, ConfigFiles, make_files
+from twistvpn.config.settings import PortSharing
 from twistvpn.interfaces import NOTHING_ASKED, Multihome, SocketOptions
 
 
@@ -80,3 +81,26 @@ def test_float_is_the_clients(files: ConfigFiles) -> None:
 )
 def test_mistakes(files: ConfigFiles, line: str, answer: str) -> None:
     assert answer in files.line(SERVER_OVPN + line + "\n", "server.conf")
+
+
+def test_port_share(files: ConfigFiles) -> None:
+    server = files.parse(SERVER_OVPN.replace("proto udp", "proto tcp") + "port-share 127.0.0.1 8443 .\n").server
+    assert server is not None
+    assert server.port_share == PortSharing("127.0.0.1", 8443, str(files.path))
+    ini = SERVER_INI.replace("udp:1194", "haproxy:tcp:443").replace("[tls]", "port-share = web 80\n[tls]")
+    server = files.parse(ini).server
+    assert server is not None
+    assert server.port_share == PortSharing("web", 80)
+
+
+@pytest.mark.parametrize(
+    ("lines", "answer"),
+    [
+        ("port-share a 443", "port-share: UDP has no connections to share; it needs TCP"),
+        ("local 127.0.0.1 443 tcp\nport-share a https", "port-share: 'https' is not a whole number"),
+        ("local 127.0.0.1 443 tcp\nport-share a 443 nowhere", "port-share: there is no directory"),
+        ("port-share a", "port-share: takes 2 to 3 arguments"),
+    ],
+)
+def test_a_port_that_cannot_be_shared(files: ConfigFiles, lines: str, answer: str) -> None:
+    assert answer in files.line(SERVER_OVPN + lines + "\n", "server.conf")

@@ -150,6 +150,9 @@ class VpnProcessService(MultiService):
             _check_access(status, os.O_WRONLY, f"status: {identity.described} cannot write")
         if isinstance(crl, str):
             _check_access(crl, os.O_RDONLY, f"crl-verify: {identity.described} cannot read")
+        sharing = self._settings.server and self._settings.server.port_share
+        if sharing and sharing.journal and not os.access(sharing.journal, os.W_OK | os.X_OK):
+            raise EnvironmentRefusal(f"port-share: {identity.described} cannot write in {sharing.journal}")
 
     def _take_signals(self) -> None:
         wanted: dict[signal.Signals, Callable[[], None]] = {

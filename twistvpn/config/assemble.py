@@ -9,7 +9,7 @@ from twistvpn.config.bridging import read_bridge
 from twistvpn.config.channels import read_control, read_data, read_keepalive
 from twistvpn.config.login import read_auth_retry, read_auth_tokens, read_environment, read_login
 from twistvpn.config.settings import ClientSettings, DeviceSettings, ServerSettings, Settings
-from twistvpn.config.sockets import read_sockets
+from twistvpn.config.sockets import read_port_share, read_sockets
 from twistvpn.config.tls import read_tls
 from twistvpn.config.values import choice, integer, integer_of, interface, seconds, seconds_of, text_of
 from twistvpn.interfaces import DeviceType
@@ -133,6 +133,7 @@ def read_server(
         auth_tokens=read_auth_tokens(directives),
         push_ping=keepalive.push_ping,
         push_ping_restart=keepalive.push_ping_restart,
+        port_share=read_port_share(directives, listen),
         explicit_exit_notify=_exit_notify(directives, most=2),
     )
 

@@ -67,6 +67,7 @@ SECTIONS: dict[str, dict[str, Form]] = {
         "auth-gen-token-secret": Form.WHOLE,
         "multihome": Form.WHOLE,
         "tcp-nodelay": Form.FLAG,
+        "port-share": Form.WORDS,
         **_COMMON,
     },
     "client": {

@@ -96,8 +96,8 @@ _READ_SERVER = [
     *_read("duplicate-cn", "max-clients 1-1", "verify-client-cert 0-1", role=Role.SERVER),
     *_read("username-as-common-name", "auth-user-pass-optional", "auth-gen-token 0-3", role=Role.SERVER),
     *_read("auth-gen-token-secret 0-1", role=Role.SERVER, inline=True),
-    *_read("tcp-nodelay", role=Role.SERVER),
     *_read("tls-crypt-v2-max-age 1-1", role=Role.SERVER),
+    *_read("tcp-nodelay", "port-share 2-3", role=Role.SERVER),
 ]
 
 _READ_CLIENT = [
@@ -197,7 +197,6 @@ _REFUSED = [
         "management-hold management-log-cache management-query-passwords management-query-proxy "
         "management-query-remote management-signal management-up-down",
     ),
-    *_refused("a port is not shared; let a TLS proxy listen and hand on to another port", "port-share"),
     *_refused(
         "there is no proxy client; connect directly, or through a Twisted endpoint in INI syntax",
         "http-proxy http-proxy-option http-proxy-override http-proxy-user-pass socks-proxy",

@@ -65,6 +65,16 @@ class Listen:
 
 
 @dataclass(frozen=True)
+class PortSharing:
+    """The server that takes what comes to our TCP ports and is not OpenVPN (`port-share`)."""
+
+    host: str
+    port: int
+    journal: str | None = None
+    """A directory with a file for each such connection: its name is our end of it, its text the client's address."""
+
+
+@dataclass(frozen=True)
 class Remote:
     """One server a client may connect to.
 
@@ -258,6 +268,7 @@ class ServerSettings:
     push_ping: float = 0.0
     push_ping_restart: float = 0.0
     """What `keepalive` makes the server push."""
+    port_share: PortSharing | None = None
     explicit_exit_notify: int = 0
     """What connected clients are told on exit: 0 nothing, 1 to connect again, 2 to go on to their next remote."""
 

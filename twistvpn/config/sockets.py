@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twistvpn.config.values import choice, integer_of, interface
+from twistvpn.config.settings import PortSharing
+from twistvpn.config.values import choice, integer_of, interface, port
 from twistvpn.interfaces import Multihome, SocketOptions
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from twistvpn.config.directive import Directives
+    from twistvpn.config.settings import Listen
 
 _MTU_DISCOVER = {"no": 0, "maybe": 1, "yes": 2}
 """IP_PMTUDISC_* behind OpenVPN's words."""
@@ -48,3 +53,17 @@ def _multihome(directives: Directives, role: Role) -> Multihome:
     if directive.args and choice(directive, directive.args[0], "same-interface", "yes", "no") == "no":
         return Multihome.NO
     return Multihome.INTERFACE if directive.args[:1] == ("same-interface",) else Multihome.ADDRESS
+
+
+def read_port_share(directives: Directives, listen: Iterable[Listen]) -> PortSharing | None:
+    """Who gets what is not OpenVPN."""
+    directive = directives.last("port-share")
+    if directive is None:
+        return None
+    if all(end.proto == "udp" for end in listen):
+        raise directive.error("UDP has no connections to share; it needs TCP (proto tcp, in INI listen = tcp:PORT)")
+    host, number, *journal = directive.args
+    folder = directives.path(journal[0]) if journal else None
+    if folder is not None and not Path(folder).is_dir():
+        raise directive.error(f"there is no directory {folder}; make it, writable for the user of the server")
+    return PortSharing(host, port(directive, number), folder)

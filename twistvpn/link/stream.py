@@ -97,7 +97,7 @@ class StreamLink(Protocol):
 
     def _look_at_ends(self) -> None:
         assert self.transport is not None
-        self.address = _link_address(self.transport.getPeer())
+        self.address = link_address(self.transport.getPeer())
         self.local = describe(self.transport.getHost())
 
     def dataReceived(self, data: bytes) -> None:
@@ -234,7 +234,7 @@ def _count(run: Run) -> int:
     return -(-len(run.data) // run.size)
 
 
-def _link_address(peer: Any) -> Address:
+def link_address(peer: Any) -> Address:
     """Return (host, port), or ('unix', 0) and the like for an address that has none.
 
     What a proxy calls an address is not always one.
@@ -251,7 +251,7 @@ def _link_address(peer: Any) -> Address:
 def describe(host: IAddress) -> str:
     """Return 'tcp:0.0.0.0:1194', or 'unix:/run/vpn.sock' and the like."""
     if getattr(host, "host", None) is not None:
-        return f"{_kind(host)}:{readable(_link_address(host))}"
+        return f"{_kind(host)}:{readable(link_address(host))}"
     name = getattr(host, "name", None)
     path = name.decode(errors="replace") if isinstance(name, bytes) else name or ""
     return f"{_kind(host)}:{path}"

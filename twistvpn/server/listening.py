@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import HostnameEndpoint, serverFromString
 from twisted.logger import Logger
 
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import NOTHING_ASKED, SocketOptions
+from twistvpn.link.addresses import readable
+from twistvpn.link.sharing import PortShare, SharedPortFactory
 from twistvpn.link.sockets import open_tcp_listener, open_udp_socket
 from twistvpn.link.stream import StreamLinkFactory, describe
 from twistvpn.link.udp import UdpLink
@@ -23,8 +25,21 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort
     from twisted.python.failure import Failure
 
-    from twistvpn.config.settings import Listen
+    from twistvpn.config.settings import Listen, ServerSettings
     from twistvpn.interfaces import ILinkReceiver
+
+
+_REACHED_WITHIN = 10.0
+"""Seconds in which a server behind us must take a connection."""
+
+
+def make_port_share(reactor: Any, server: ServerSettings) -> PortShare | None:
+    """Who gets what is not OpenVPN, None where `port-share` is not set."""
+    sharing = server.port_share
+    if sharing is None:
+        return None
+    endpoint = HostnameEndpoint(reactor, sharing.host, sharing.port, timeout=_REACHED_WITHIN)
+    return PortShare(endpoint, readable((sharing.host, sharing.port)), reactor, sharing.journal)
 
 
 class Listening(Protocol):
@@ -46,7 +61,8 @@ class Listening(Protocol):
 class Listeners:
     """Everything one server listens on.  `bind` may be called while we have privileges, `start` any time later.
 
-    `options` are for UDP and TCP; an endpoint's sockets are the endpoint's affair.
+    `options` are for UDP and TCP; an endpoint's sockets are the endpoint's affair.  What comes by a stream and is not
+    OpenVPN goes to `share`.
     """
 
     log = Logger(observer=log_observer)
@@ -57,6 +73,7 @@ class Listeners:
         listen: Sequence[Listen],
         receiver: ILinkReceiver,
         options: SocketOptions = NOTHING_ASKED,
+        share: PortShare | None = None,
     ) -> None:
         self.links: list[UdpLink] = []
         self.ports: list[IListeningPort] = []
@@ -64,6 +81,7 @@ class Listeners:
         self._listen = listen
         self._receiver = receiver
         self._options = options
+        self._share = share
         self._sockets: list[socket.socket] = []
         self._endpoints: list[tuple[str, Deferred[None]]] = []
         self._bound = False
@@ -95,8 +113,9 @@ class Listeners:
             # The port has a descriptor of its own for the same socket.
             self.ports.append(self._reactor.adoptStreamPort(sock.fileno(), sock.family, self._stream_factory()))
 
-    def _stream_factory(self) -> StreamLinkFactory:
-        return StreamLinkFactory(self._receiver, self._reactor)
+    def _stream_factory(self) -> StreamLinkFactory | SharedPortFactory:
+        links = StreamLinkFactory(self._receiver, self._reactor)
+        return links if self._share is None else SharedPortFactory(links, self._share, self._reactor)
 
     def start(self, on_refusal: Callable[[EnvironmentRefusal], None]) -> None:
         """Begin to receive.  Endpoints that turn out not to work are told to `on_refusal`."""
@@ -134,6 +153,8 @@ class Listeners:
             link.close()
         for port in self.ports:
             port.stopListening()
+        if self._share is not None:
+            self._share.close()
         self._sockets, self.links, self.ports, self._endpoints = [], [], [], []
         self._bound = False
 

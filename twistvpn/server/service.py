@@ -21,7 +21,7 @@ from twistvpn.data.mss import link_overhead, path_mtu
 from twistvpn.interfaces import DeviceType
 from twistvpn.server.control_keys import control_keyring
 from twistvpn.server.factory import VpnFactory
-from twistvpn.server.listening import Listeners
+from twistvpn.server.listening import Listeners, make_port_share
 from twistvpn.server.pool import AddressPool, NoAddresses, pool_range
 from twistvpn.server.status import format_status
 from twistvpn.status_file import write_status_file
@@ -108,7 +108,13 @@ class VpnServerService(Service):
         self._keyring = control_keyring(settings.control, client_key_verifier)
         self._own = own_addresses(settings.server)
         self._pool = pool
-        self._listen = listen or partial(Listeners, reactor, settings.server.listen, options=settings.sockets)
+        self._listen = listen or partial(
+            Listeners,
+            reactor,
+            settings.server.listen,
+            options=settings.sockets,
+            share=make_port_share(reactor, settings.server),
+        )
         self._listeners: Listening | None = None
         self._chores: list[LoopingCall] = []
 

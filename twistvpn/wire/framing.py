@@ -5,10 +5,12 @@ Source: wire-protocol draft, "TCP".
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from twistvpn.errors import MalformedPacket
 from twistvpn.interfaces import Run
+from twistvpn.wire.opcodes import OPCODE_SHIFT, Opcode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +18,35 @@ if TYPE_CHECKING:
     from twistvpn.interfaces import Buffer
 
 PREFIX_SIZE = 2
+
+_RESETS = {
+    Opcode.P_CONTROL_HARD_RESET_CLIENT_V2 << OPCODE_SHIFT: range(14, 256),
+    Opcode.P_CONTROL_HARD_RESET_CLIENT_V3 << OPCODE_SHIFT: range(336, 1279),
+}
+"""The first byte of a client's first packet, and the lengths that such a packet can have."""
+
+
+class Opening(Enum):
+    """What the beginning of a stream shows it to be."""
+
+    UNDECIDED = auto()
+    OPENVPN = auto()
+    OTHER = auto()
+
+
+def judge_opening(data: bytes) -> Opening:
+    """Tell OpenVPN from any other protocol by a stream's first three bytes, or fewer where they rule OpenVPN out.
+
+    Stock's port-share decides by the same lengths.
+    """
+    start = data[:PREFIX_SIZE]
+    spare = PREFIX_SIZE - len(start)
+    least = int.from_bytes(start, "big") << 8 * spare
+    lengths = range(least, least + (1 << 8 * spare))
+    if len(data) <= PREFIX_SIZE:
+        possible = any(lengths.start < known.stop and known.start < lengths.stop for known in _RESETS.values())
+        return Opening.UNDECIDED if possible else Opening.OTHER
+    return Opening.OPENVPN if least in _RESETS.get(data[PREFIX_SIZE], ()) else Opening.OTHER
 
 
 class Deframer:

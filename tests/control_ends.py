@@ -9,7 +9,7 @@ from zope.interface import implementer
 
 from tests.certificates import client_tls, server_tls
 from twistvpn.config.settings import ControlSettings
-from twistvpn.control.session import ControlSession, Event
+from twistvpn.control.session import ControlSession, Event, KeyEstablished, RenegotiationBegun
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts
 from twistvpn.crypto.statickey import KeyDirection, StaticKey
@@ -56,7 +56,9 @@ class ControlEnd:
         settings: ControlSettings,
     ) -> None:
         self.role = role
-        self.events: list[Event] = []
+        self.events: list[Event | RenegotiationBegun] = []
+        self.makes_data_keys = True
+        """Whether a key is put to use as soon as it is established; without that it has no successor."""
         self.dropped: list[str] = []
         self.received: list[bytes] = []
         self._clock = clock
@@ -104,7 +106,10 @@ class ControlEnd:
         self.pump()
 
     def pump(self) -> None:
-        self.events += self.session.take_events()
+        for event in self.session.take_events():
+            self.events.append(event)
+            if isinstance(event, KeyEstablished) and self.makes_data_keys:
+                self.session.data_keys_made(event.key_id)
         for datagram in self.session.datagrams_to_send(self._clock.seconds()):
             self._link.send_control(datagram, ADDRESSES[OTHER[self.role]])
         self._deadlines.schedule(self)

@@ -116,6 +116,14 @@ class ScriptedClient:
         self.peer.open_data(cipher, derivation, peer_id)
         self.peer.install_key(0)
 
+    def renegotiate(self) -> None:
+        """Start the next key and give it a second."""
+        session = self.peer.session
+        session.data_keys_made(self.keys[-1])
+        session.renegotiate(self._vpn.clock.seconds())
+        self.peer.pump()
+        self._vpn.advance(1)
+
     def send_packet(self, packet: bytes) -> None:
         self.peer.send_frames([Frame(packet)])
         self._vpn.advance(1)
@@ -125,11 +133,13 @@ class ScriptedClient:
     def session_event(self, peer: Peer, event: Event) -> None:
         if isinstance(event, KeyEstablished):
             self.keys.append(event.key_id)
+            if event.key_id:
+                peer.session.data_keys_made(event.key_id)
         elif isinstance(event, MessageReceived):
             if event.text.startswith("PUSH_REPLY") and "dyn-tls-crypt" in event.text and not self._pushed_before:
                 peer.session.use_dynamic_tls_crypt()
             self.texts.append(event.text)
-        else:
+        elif isinstance(event, SessionFailed):
             self.failures.append(event)
 
     def packets_received(self, peer: Peer, packets: list[Buffer]) -> None:

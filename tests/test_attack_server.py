@@ -99,9 +99,7 @@ def test_a_name_that_is_not_utf8_is_told_as_well_as_can_be() -> None:
     vpn = serving(authenticator=CredAuthenticator([users], "username"))
     client = ScriptedClient(vpn, login=("\udcff", "one"))
     client.login = ("\udcfe", "two")
-    client.peer.session.renegotiate(vpn.clock.seconds())
-    client.peer.pump()
-    vpn.advance(1)
+    client.renegotiate()
     assert client.texts[-1] == "AUTH_FAILED,renegotiated as _"
 
 
@@ -169,29 +167,49 @@ def test_an_answer_for_who_has_gone_changes_nothing(answer: str) -> None:
     assert_empty(vpn)
 
 
-def test_who_renegotiates_before_he_is_let_in_is_sent_away() -> None:
+def test_who_renegotiates_before_he_is_let_in_is_not_heard_until_he_is() -> None:
     undecided = Undecided()
     vpn = serving(authenticator=undecided)
     client = ScriptedClient(vpn)
-    client.peer.session.renegotiate(vpn.clock.seconds())
-    client.peer.pump()
+    client.renegotiate()
+    assert client.keys == [0]
+    assert len(undecided.asked) == 1
+    assert client.texts == []
+    undecided.asked[0].callback("alice")
+    vpn.advance(10)
+    assert client.keys == [0, 1]
+    assert len(undecided.asked) == 2
+
+
+def test_a_second_renegotiation_waits_until_the_first_is_decided() -> None:
+    undecided = Undecided()
+    vpn = serving(authenticator=undecided)
+    client = ScriptedClient(vpn)
+    undecided.asked[0].callback("alice")
     vpn.advance(1)
-    assert client.texts == ["AUTH_FAILED,renegotiated before it was let in"]
-    for asked in undecided.asked:
-        asked.callback("alice")
-    vpn.advance(120)
-    assert_empty(vpn)
+    client.renegotiate()
+    client.renegotiate()
+    assert client.keys == [0, 1]
+    assert len(undecided.asked) == 2
+    undecided.asked[1].callback("alice")
+    vpn.advance(10)
+    assert client.keys == [0, 1, 2]
+    assert client.peer.is_open
 
 
-def test_an_old_client_that_renegotiates_before_it_asks_is_sent_away() -> None:
+def test_an_old_client_that_renegotiates_before_it_asks_may_still_ask() -> None:
     vpn = serving()
     client = ScriptedClient(vpn, {})
-    client.peer.session.renegotiate(vpn.clock.seconds())
+    client.renegotiate()
+    assert client.keys == [0]
+    vpn.advance(20)
+    current = client.peer.session._current
+    assert current is not None
+    current.send("PUSH_REQUEST")
     client.peer.pump()
-    vpn.advance(70)
-    client.peer.send_message("PUSH_REQUEST")
-    vpn.advance(70)
-    assert_empty(vpn)
+    vpn.advance(10)
+    assert client.texts[0].startswith("PUSH_REPLY,")
+    assert client.keys == [0, 1]
 
 
 def test_keys_and_the_end_of_tls_in_one_packet() -> None:
@@ -438,6 +456,7 @@ def test_a_timer_that_breaks_stops_no_other(faults: list[dict[str, Any]]) -> Non
 def test_keys_near_their_end_are_renewed_even_if_nobody_is_ever_silent() -> None:
     vpn = serving(server="reneg-sec 0\n")
     client = ScriptedClient(vpn)
+    client.open_data(KeyDerivation.EXPORTER, 0)
     peer = only_peer(vpn)
     newest = peer.channel._keyring._newest
     assert newest is not None

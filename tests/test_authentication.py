@@ -254,11 +254,9 @@ def test_the_answers_of_both_kinds_of_challenge_are_shown() -> None:
 # Tokens
 
 
-def renegotiate(vpn: Pair, client: ScriptedClient) -> list[str]:
+def renegotiate(client: ScriptedClient) -> list[str]:
     before = len(client.texts)
-    client.peer.session.renegotiate(vpn.clock.seconds())
-    client.peer.pump()
-    vpn.advance(1)
+    client.renegotiate()
     return client.texts[before:]
 
 
@@ -283,7 +281,7 @@ def test_a_token_is_pushed_and_renewed_at_each_renegotiation() -> None:
     tokens = {take_token(client, client.texts[0])}
     for _ in range(3):
         vpn.advance(100)
-        (text,) = renegotiate(vpn, client)
+        (text,) = renegotiate(client)
         tokens.add(take_token(client, text))
     assert len(authenticator.asked) == 1
     assert len(tokens) == 4
@@ -294,7 +292,7 @@ def test_no_token_for_who_has_shown_no_name() -> None:
     vpn = serving(server="auth-gen-token")
     client = ScriptedClient(vpn)
     assert client.pushed_value("auth-token") is None
-    assert renegotiate(vpn, client) == []
+    assert renegotiate(client) == []
 
 
 def test_a_token_is_renewed_between_renegotiations_where_that_is_asked_for() -> None:
@@ -342,7 +340,7 @@ def test_an_authenticator_that_cannot_identify_is_asked_for_the_password_again()
     authenticator.decisions[0].callback("alice")
     vpn.advance(1)
     token = take_token(client, client.texts[0])
-    assert len(renegotiate(vpn, client)) == 1
+    assert len(renegotiate(client)) == 1
     assert len(authenticator.asked) == 1
     again = ScriptedClient(vpn, login=("alice", token), port=5001)
     assert again.texts == ["AUTH_FAILED,SESSION: token is good for renegotiations only"]
@@ -352,13 +350,13 @@ def test_another_sessions_token_does_not_do() -> None:
     vpn, _, client = logged_in(server="auth-gen-token\nduplicate-cn")
     other = ScriptedClient(vpn, login=("alice", "secret"), port=5001)
     client.login = ("alice", take_token(other, other.texts[0]))
-    assert renegotiate(vpn, client) == ["AUTH_FAILED,SESSION: token is not valid"]
+    assert renegotiate(client) == ["AUTH_FAILED,SESSION: token is not valid"]
 
 
 def test_with_external_auth_the_authenticator_decides_about_tokens_too() -> None:
     vpn, authenticator, client = logged_in(server="auth-gen-token 0 external-auth")
     take_token(client, client.texts[0])
-    assert len(renegotiate(vpn, client)) == 1
+    assert len(renegotiate(client)) == 1
     first, second = authenticator.asked
     assert (first.token, second.token) == (TokenState.NONE, TokenState.VALID)
     assert second.session_id

@@ -105,7 +105,9 @@ auth = SHA256
 hand-window = 30
 tran-window = 600
 tls-timeout = 0.5
-reneg-sec = 0
+reneg-sec = 600 500
+reneg-bytes = 64000000
+reneg-pkts = 9000000000
 [data]
 data-ciphers = chacha20-poly1305:AES-256-GCM
 data-ciphers-fallback = AES-128-GCM
@@ -155,7 +157,8 @@ status = status.log 10
     control = settings.control
     assert (control.wrapping, control.key_direction, control.auth) == (ControlWrapping.TLS_AUTH, 0, "SHA256")
     assert (control.hand_window, control.tran_window) == (30.0, 600.0)
-    assert (control.tls_timeout, control.reneg_sec) == (0.5, 0.0)
+    assert (control.tls_timeout, control.reneg_sec, control.reneg_jitter) == (0.5, 600.0, 100.0)
+    assert (control.reneg_bytes, control.reneg_pkts) == (64_000_000, 9_000_000_000)
     data = settings.data
     assert (data.ciphers, data.ciphers_fallback) == (("CHACHA20-POLY1305", "AES-256-GCM"), "AES-128-GCM")
     assert (data.replay_window, data.replay_time) == (128, 30.0)

@@ -270,6 +270,23 @@ def test_a_clients_other_options(files: ConfigFiles) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "at_server", "at_client"),
+    [
+        ("", (3600, 360), (3600, 0)),
+        ("reneg-sec 0", (0, 0), (0, 0)),
+        ("reneg-sec 600", (600, 60), (600, 0)),
+        ("reneg-sec 600 450", (600, 150), (600, 150)),
+    ],
+)
+def test_servers_renegotiate_a_little_earlier_each_time_as_stock_does(
+    files: ConfigFiles, line: str, at_server: tuple[float, float], at_client: tuple[float, float]
+) -> None:
+    for text, wanted in ((SERVER_OVPN, at_server), (CLIENT_OVPN, at_client)):
+        control = files.parse(text + line).control
+        assert (control.reneg_sec, control.reneg_jitter) == wanted
+
+
+@pytest.mark.parametrize(
     ("lines", "ping", "restart", "leave"),
     [
         ("", 0, 0, 0),
@@ -391,7 +408,8 @@ def test_cd_moves_relative_paths(files: ConfigFiles) -> None:
         ("chroot /var/empty", "chroot: is not supported: use twistd --chroot"),
         ("ns-cert-type client", "ns-cert-type: is not supported: it looks at an obsolete extension; use"),
         ("no-replay", "no-replay: is not supported"),
-        ("reneg-bytes 1000", "reneg-bytes: keys are renegotiated by time"),
+        ("reneg-bytes -1", "reneg-bytes: '-1' is not a whole number of at least 0"),
+        ("reneg-sec 60 70", "reneg-sec: the second number is the smaller one; use reneg-sec 3600 3000"),
         ("cipher none", "cipher: data is never sent in the clear"),
         ("cipher AES-256-GMC", "cipher: there is no cipher 'AES-256-GMC'; near: AES-256-GCM"),
         ("auth none\ntls-auth ta.key", "auth: tls-auth needs a digest; use SHA256"),
@@ -469,7 +487,6 @@ def test_a_configuration_that_says_too_little_or_the_wrong_thing(files: ConfigFi
         "compress stub-v2",
         "compress migrate",
         "key-method 2",
-        "reneg-bytes 0",
         "allow-compression no",
         "setenv X y",
         "tun-ipv6",

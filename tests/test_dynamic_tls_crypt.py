@@ -134,7 +134,5 @@ def test_a_client_without_it_renegotiates_as_before() -> None:
     vpn = serving()
     client = ScriptedClient(vpn, MODERN | {"IV_PROTO": str(990 & ~(1 << 9))})
     assert client.pushed_value("protocol-flags") == "cc-exit tls-ekm"
-    client.peer.session.renegotiate(vpn.clock.seconds())
-    client.peer.pump()
-    vpn.advance(2)
+    client.renegotiate()
     assert client.keys == [0, 1]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from twistvpn.crypto.derive import DataKeys, DirectionKeys
-from twistvpn.data.keyring import PACKET_ID_WRAP, DataKey, Keyring
+from twistvpn.data.keyring import PACKET_ID_WRAP, DataKey, Keyring, Wear
 from twistvpn.errors import PacketIdExhausted
 from twistvpn.interfaces import Frame
 
@@ -138,6 +138,38 @@ def test_many_forgeries_want_a_new_key() -> None:
     assert generation is not None
     generation.opener.failures = 2**35 + 1
     assert keyring.must_renegotiate
+
+
+@pytest.mark.parametrize(("wear", "octets", "packets"), [(Wear(octets=1000), 1000, 1), (Wear(packets=50), 1, 50)])
+def test_a_key_that_has_done_what_the_admin_allows_wants_a_successor(wear: Wear, octets: int, packets: int) -> None:
+    keyring = Keyring(wear=wear)
+    keyring.install(key(0), 0.0, 0.0)
+    generation = keyring.sending(0.0)
+    assert generation is not None
+    generation.octets, generation.packets = octets - 1, packets - 1
+    assert not keyring.must_renegotiate
+    generation.octets, generation.packets = octets, packets
+    assert keyring.must_renegotiate
+    keyring.install(key(1), 1.0, 60.0)
+    assert not keyring.must_renegotiate
+
+
+def test_what_is_looked_at_sixteen_times_on_the_way_to_a_limit() -> None:
+    assert Wear().look_every == 1 << 20
+    assert Wear(packets=1600).look_every == 100
+    assert Wear(octets=16 * 1400 * 10, packets=1600).look_every == 10
+    assert Wear(octets=1).look_every == Wear(packets=1).look_every == 1
+    assert Wear(octets=1 << 62).look_every == 1 << 20
+
+
+def test_who_negotiates_the_key_after_the_newest_has_the_newest() -> None:
+    keyring = Keyring()
+    keyring.settle()
+    keyring.install(key(0), 0.0, 0.0)
+    keyring.install(key(1), 1000.0, 1060.0)
+    assert sends(keyring, 1001.0) == 0
+    keyring.settle()
+    assert sends(keyring, 1001.0) == 1
 
 
 def test_no_secret_shows_in_a_repr() -> None:

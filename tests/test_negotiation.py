@@ -40,7 +40,7 @@ def negotiation() -> Negotiation:
     clock = Clock()
     tls = ControlTlsFactory(TlsContexts(client_tls(), Role.CLIENT), clock, client=True)
     exchange = KeyExchange(offer(Role.CLIENT)(), Listener())
-    return Negotiation(3, Reliable(2.0), exchange, tls, max_payload=1000, wrapped_size=0, give_up_at=60.0)
+    return Negotiation(3, Reliable(2.0), exchange, tls, max_payload=1000, wrapped_size=0, began=0.0, give_up_at=60.0)
 
 
 def every_pair() -> Iterator[tuple[State, Input]]:

@@ -116,7 +116,7 @@ def test_forged_packets_are_no_sign_of_life() -> None:
 
 
 def test_the_old_key_sends_on_until_the_peer_surely_has_the_new_one() -> None:
-    vpn = pair(server="reneg-sec 100", client="reneg-sec 0")
+    vpn = pair(server="reneg-sec 100 100", client="reneg-sec 0")
     vpn.advance(99)
     used: list[int] = []
 

@@ -263,9 +263,7 @@ def test_a_renegotiation_is_authenticated_again() -> None:
     authenticator = Answering("scripted", "scripted")
     vpn = serving(authenticator=authenticator)
     client = ScriptedClient(vpn)
-    client.peer.session.renegotiate(vpn.clock.seconds())
-    client.peer.pump()
-    vpn.advance(1)
+    client.renegotiate()
     assert client.keys == [0, 1]
     assert len(authenticator.shown) == 2
     assert connection_of(vpn).stage is Stage.CONNECTED
@@ -275,9 +273,7 @@ def test_a_renegotiation_is_authenticated_again() -> None:
 def test_a_renegotiation_as_somebody_else_is_the_end(answer: str | Exception) -> None:
     vpn = serving(authenticator=Answering("scripted", answer))
     client = ScriptedClient(vpn)
-    client.peer.session.renegotiate(vpn.clock.seconds())
-    client.peer.pump()
-    vpn.advance(1)
+    client.renegotiate()
     assert client.texts[-1].startswith("AUTH_FAILED,")
     assert vpn.server.factory.connections == {}
 

@@ -28,7 +28,7 @@ from tests.certificates import (
 )
 from tests.control_ends import ControlPair
 from twistvpn.config.settings import TlsSettings
-from twistvpn.control.session import KeyEstablished, SessionFailed
+from twistvpn.control.session import KeyEstablished, RenegotiationFailed, SessionFailed
 from twistvpn.control.verify import TlsContexts, common_name, describe, openvpn_subject, tls_failure_words
 from twistvpn.errors import ConfigError
 from twistvpn.pki.authority import Authority
@@ -265,7 +265,7 @@ def test_a_running_server_honours_the_changed_crl_at_the_next_handshake(tmp_path
     pair.client.renegotiate()
     pair.run(1)
     assert len(pair.server.of(KeyEstablished)) == 1
-    assert pair.server.of(SessionFailed)[0].refusal is not None
+    assert pair.server.of(RenegotiationFailed)[0].refusal is not None
 
 
 @pytest.mark.parametrize("damage", ["broken", "gone"])

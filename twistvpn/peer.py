@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from twisted.logger import Logger
 
-from twistvpn.control.session import ControlSession, KeyDerivation, SessionFailed
+from twistvpn.control.events import RenegotiationBegun, RenegotiationFailed, SessionFailed
+from twistvpn.control.session import ControlSession, KeyDerivation
 from twistvpn.crypto.derive import split_keys
 from twistvpn.data.channel import OCC_EXIT, Channel, DataKey
 from twistvpn.data.inet import IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
+from twistvpn.data.keyring import NEVER, Wear
 from twistvpn.data.layers import LAYERS
 from twistvpn.data.mss import DEFAULT_MSSFIX, link_overhead, max_mss, path_mtu
 from twistvpn.errors import WireError
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from twistvpn.config.settings import Settings
-    from twistvpn.control.session import Event
+    from twistvpn.control.events import Event, KeyEstablished
     from twistvpn.control.tls import ControlTlsFactory
     from twistvpn.crypto.wrapping import Opened, Wrapping
     from twistvpn.deadlines import DeadlineQueue
@@ -78,12 +80,15 @@ class Peer:
         "_derivation",
         "_handler",
         "_linger_until",
+        "_look_at",
+        "_look_every",
         "_peer_id",
         "_pumping",
         "_role",
         "_settings",
         "_state",
         "_unanswered",
+        "_unconfirmed",
         "_why",
         "address",
         "channel",
@@ -120,6 +125,9 @@ class Peer:
         self._pumping = self._unanswered = False
         self._linger_until = 0.0
         self._why = ""
+        self._unconfirmed: tuple[int, float] | None = None
+        self._look_every = channel.wear.look_every
+        self._look_at = self._look_every
         self._cipher = ""
         self._derivation = KeyDerivation.PRF
         self._peer_id: int | None = None
@@ -182,6 +190,7 @@ class Peer:
         self._pumping, self._unanswered = True, False
         try:
             self._hand_on_events()
+            self._confirm_key()
             self._flush()
         except Exception:  # noqa: BLE001  a fault that one peer finds must not touch the others
             self._break()
@@ -195,10 +204,32 @@ class Peer:
     def _hand_on_events(self) -> None:
         while events := self.session.take_events():
             for event in events:
-                if self._state is PeerState.OPEN:
-                    self._handler.session_event(self, event)
-                if isinstance(event, SessionFailed):
-                    self._session_failed(event)
+                if isinstance(event, RenegotiationBegun):
+                    self._renegotiation_begun()
+                elif isinstance(event, RenegotiationFailed):
+                    self._renegotiation_failed(event)
+                else:
+                    self._hand_on(event)
+
+    def _hand_on(self, event: Event) -> None:
+        if self._state is PeerState.OPEN:
+            self._handler.session_event(self, event)
+        if isinstance(event, SessionFailed):
+            self._session_failed(event)
+
+    def _renegotiation_begun(self) -> None:
+        # A stock peer keeps two keys: the one that is being made, and the one that was newest until now.
+        self.channel.settle()
+        if self.link.is_stream:
+            self.session.silence_old_keys()
+
+    def _renegotiation_failed(self, event: RenegotiationFailed) -> None:
+        """As in stock peers: datagrams go on under the key before until that expires, a stream is closed."""
+        if self.link.is_stream or event.refusal is not None:
+            self._hand_on(SessionFailed(event.error, event.refusal))
+            return
+        self.timers.key_expires(event.began)
+        self._hand_on(event)
 
     def _flush(self) -> None:
         if self._state is PeerState.CLOSED:
@@ -227,6 +258,8 @@ class Peer:
         before = self.channel.packets_in
         packets = self.channel.open(run, self._clock.seconds())
         authentic = self.channel.packets_in != before
+        if self.channel.packets_in + self.channel.packets_out >= self._look_at:
+            self._look()
         if packets:
             self._handler.packets_received(self, packets)
         return authentic
@@ -248,6 +281,8 @@ class Peer:
         runs = self.channel.seal(frames, self._clock.seconds())
         if runs:
             self.link.send_runs(runs, self.address)
+            if self.channel.packets_in + self.channel.packets_out >= self._look_at:
+                self._look()
 
     def set_keepalive(self, ping: float, ping_restart: float) -> None:
         """Ping after `ping` seconds of sending nothing, give up after `ping_restart` of hearing nothing; 0 is never."""
@@ -267,6 +302,7 @@ class Peer:
         data = self._settings.data
         key = DataKey(key_id, self._cipher, keys, self._peer_id, data.replay_window, data.replay_time)
         self.channel.install(key, now, now if send_from is None else send_from)
+        self.session.data_keys_made(key_id)
         self.channel.max_mss = self._max_mss(now)
         self.timers.key_installed(now)
         self._reschedule()
@@ -280,6 +316,13 @@ class Peer:
     def _overhead(self, now: float) -> int:
         """Bytes around an IP packet within a datagram."""
         return self.channel.overhead(now) + self.channel.layer.header_size
+
+    def _look(self) -> None:
+        """Look at how much the newest key has done: the batches themselves only count."""
+        channel = self.channel
+        self._look_at = channel.packets_in + channel.packets_out + self._look_every
+        if channel.must_renegotiate:
+            self._reschedule()
 
     def _link_overhead(self) -> int:
         is_ipv6 = ":" in self.address[0] and not self.address[0].startswith("::ffff:")
@@ -297,11 +340,19 @@ class Peer:
             overhead += self._link_overhead()
         return max_mss(outer, overhead)
 
-    def rekeyed(self, key_id: int) -> None:
+    def rekeyed(self, event: KeyEstablished) -> None:
         """Install the key of a renegotiation: the old one sends on until the peer surely has the new one too."""
-        control = self._settings.control
-        overlap = min(control.hand_window, control.reneg_sec / 2 if control.reneg_sec else control.hand_window)
-        self.install_key(key_id, self._clock.seconds() + overlap)
+        self._unconfirmed = event.key_id, event.began + self.timers.overlap
+        self.install_key(event.key_id, NEVER)
+        self._confirm_key()
+
+    def _confirm_key(self) -> None:
+        """Let a new key send when its time comes, once the peer has acknowledged all that it is made of."""
+        if self._unconfirmed is not None:
+            key_id, send_from = self._unconfirmed
+            if self.session.is_acknowledged(key_id):
+                self.channel.send_from(key_id, send_from)
+                self._unconfirmed = None
 
     # Time
 
@@ -337,6 +388,9 @@ class Peer:
         timers = self.timers
         if timers.is_silent(now):
             self.close(f"nothing heard for {now - timers.last_heard:.0f} s (ping-restart)")
+            return
+        if timers.has_expired(now):
+            self.close("the last key has expired after a renegotiation that failed")
             return
         if timers.wants_ping(now):
             timers.pinged(now)
@@ -382,8 +436,10 @@ def build_peer(
 ) -> Peer:
     """Wire one remote together.  Its session has not begun: call `connect`, `accept` or `resume` on it."""
     session = ControlSession(role, wrapping, tls, offer, settings.control, session_id)
+    control = settings.control
     layer = LAYERS[settings.device.dev_type]
-    channel = Channel(tran_window=settings.control.tran_window, layer=layer)
+    wear = Wear(control.reneg_bytes, control.reneg_pkts)
+    channel = Channel(tran_window=control.tran_window, layer=layer, wear=wear)
     peer = Peer(role, link, address, session, channel, settings, handler, deadlines, clock)
     channel.on_occ = peer.occ_received
     return peer

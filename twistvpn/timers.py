@@ -5,6 +5,7 @@ Times are seconds of one clock.  What happens at them is `peer.Peer`'s affair.
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Keepalive(NamedTuple):
 class PeerTimers:
     """Tells when something is due; the channel tells when data came and went."""
 
-    __slots__ = ("_channel", "_control", "_heard", "_pinged", "_renegotiate_at", "keepalive")
+    __slots__ = ("_channel", "_control", "_expires", "_heard", "_pinged", "_renegotiate_at", "_rng", "keepalive")
 
     def __init__(self, control: ControlSettings, channel: Channel, now: float) -> None:
         # Until it is known what it shall be, a hand-window's silence is the end.
@@ -31,6 +32,8 @@ class PeerTimers:
         self._channel = channel
         self._heard = self._pinged = now
         self._renegotiate_at: float | None = None
+        self._expires: float | None = None
+        self._rng = random.Random()  # noqa: S311 - it spreads load, it guards nothing
 
     # What has happened
 
@@ -44,18 +47,30 @@ class PeerTimers:
 
     def key_installed(self, now: float) -> None:
         """A data key has been installed: its successor's time begins."""
-        reneg = self._control.reneg_sec
-        self._renegotiate_at = now + reneg if reneg else None
+        control = self._control
+        age = control.reneg_sec - self._rng.uniform(0, control.reneg_jitter)
+        self._renegotiate_at = now + age if control.reneg_sec else None
 
     def renegotiated(self) -> None:
         """A renegotiation was begun: the next waits for its key."""
         self._renegotiate_at = None
 
+    def key_expires(self, renegotiation_began: float) -> None:
+        """A renegotiation has failed, and no other can follow: the key in use is the last."""
+        self._renegotiate_at = None
+        self._expires = renegotiation_began + self._control.tran_window
+
     # What is due
+
+    @property
+    def overlap(self) -> float:
+        """Seconds from the beginning of a renegotiation in which the key before sends on, as in stock peers."""
+        control = self._control
+        return min(control.hand_window, control.reneg_sec / 2) if control.reneg_sec else control.hand_window
 
     def deadline(self) -> float | None:
         """When something is due if nothing else happens; None for never."""
-        times = [] if self._renegotiate_at is None else [self._renegotiate_at]
+        times = [when for when in (self._renegotiate_at, self._expires) if when is not None]
         if self.keepalive.ping:
             times.append(self._last_sent() + self.keepalive.ping)
         if self.keepalive.ping_restart:
@@ -66,6 +81,10 @@ class PeerTimers:
         """Whether the peer has not been heard for as long as the keepalive allows."""
         most = self.keepalive.ping_restart
         return bool(most) and now - self.last_heard >= most
+
+    def has_expired(self, now: float) -> bool:
+        """Whether the last key has served its time."""
+        return self._expires is not None and now >= self._expires
 
     def wants_ping(self, now: float) -> bool:
         """Whether nothing was sent for so long that a ping is due."""

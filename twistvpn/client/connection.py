@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from twistvpn.client.remotes import Ending
 from twistvpn.control.push import PushedOptions, parse_pushed
-from twistvpn.control.session import KeyDerivation, KeyEstablished, MessageReceived, SessionFailed
+from twistvpn.control.session import KeyDerivation, KeyEstablished, MessageReceived, RenegotiationFailed, SessionFailed
 from twistvpn.control.verify import tls_failure_words
 from twistvpn.crypto.ciphers import canonical_name
 from twistvpn.errors import ConfigError, KeyGone, NegotiationError
@@ -153,6 +153,8 @@ class ClientConnection:
             self._key_established(event)
         elif isinstance(event, MessageReceived):
             self._message_received(event.text)
+        elif isinstance(event, RenegotiationFailed):
+            self._renegotiation_failed(event)
         else:
             self._session_failed(event)
 
@@ -179,10 +181,7 @@ class ClientConnection:
     def _key_established(self, event: KeyEstablished) -> None:
         self.log.info("key {key_id} established, {tls}", key_id=event.key_id, tls=event.description)
         if self.pushed is not None:
-            self._rekeyed(event.key_id)
-            return
-        if event.key_id:
-            self._end("the server renegotiates before it has sent options (PUSH_REPLY)", Ending.RETRY)
+            self._rekeyed(event)
             return
         self._server_occ = event.remote.options
         self._established_at = self._clock.seconds()
@@ -190,11 +189,15 @@ class ClientConnection:
         # Not at once: a server that need not be asked may have sent them together with its key.
         self._asking = self._clock.callLater(0, self._ask)
 
-    def _rekeyed(self, key_id: int) -> None:
+    def _rekeyed(self, event: KeyEstablished) -> None:
         try:
-            self.peer.rekeyed(key_id)
+            self.peer.rekeyed(event)
         except KeyGone as error:
             self._end(str(error), Ending.RETRY)
+
+    def _renegotiation_failed(self, event: RenegotiationFailed) -> None:
+        words = tls_failure_words(event.error, self._owner.own_certificate)
+        self._end(f"renegotiation failed: {words}", Ending.RETRY)
 
     # Asking for options
 

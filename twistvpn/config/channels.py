@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from twistvpn.config.material import read_control_key
 from twistvpn.config.settings import ControlSettings, ControlWrapping, DataSettings
-from twistvpn.config.values import choice, integer, integer_of, seconds, seconds_of
+from twistvpn.config.values import MAX_COUNT, choice, integer, integer_of, seconds, seconds_of
 from twistvpn.crypto.ciphers import canonical_name
 from twistvpn.crypto.clientkey import ClientKey, ServerKey
 from twistvpn.crypto.digests import hashlib_name
@@ -54,6 +54,7 @@ def read_control(directives: Directives, role: Role) -> ControlSettings:
     elif tls_crypt is not None:
         wrapping = ControlWrapping.TLS_CRYPT
     key = tls_auth or tls_crypt
+    reneg_sec, reneg_jitter = _reneg_sec(directives, role)
     return ControlSettings(
         wrapping=wrapping,
         key=read_control_key(directives, key, StaticKey.from_text) if key is not None else None,
@@ -66,7 +67,10 @@ def read_control(directives: Directives, role: Role) -> ControlSettings:
         tls_timeout=_positive(directives, "tls-timeout", 2.0),
         hand_window=_positive(directives, "hand-window", 60.0),
         tran_window=seconds_of(directives, "tran-window", 3600.0),
-        reneg_sec=_reneg_sec(directives),
+        reneg_sec=reneg_sec,
+        reneg_jitter=reneg_jitter,
+        reneg_bytes=integer_of(directives, "reneg-bytes", 0, most=MAX_COUNT),
+        reneg_pkts=integer_of(directives, "reneg-pkts", 0, most=MAX_COUNT),
     )
 
 
@@ -130,14 +134,19 @@ def _digest(directives: Directives, wrapping: ControlWrapping) -> str:
     return name
 
 
-def _reneg_sec(directives: Directives) -> float:
+def _reneg_sec(directives: Directives, role: Role) -> tuple[float, float]:
+    """The longest time between two renegotiations, and by how much one may come earlier.
+
+    As in stock: down to the second argument; without one, a tenth on servers and nothing on clients.
+    """
     directive = directives.last("reneg-sec")
-    if directive is None:
-        return 3600.0
-    if len(directive.args) > 1:
-        seconds(directive, directive.args[1])
-        directives.note(directive, "the minimum changes nothing here: renegotiation starts at the maximum")
-    return seconds(directive, directive.args[0])
+    most = ControlSettings.reneg_sec if directive is None else seconds(directive, directive.args[0])
+    if directive is None or len(directive.args) == 1:
+        return most, most / 10 if role is Role.SERVER else 0.0
+    least = seconds(directive, directive.args[1])
+    if least > most:
+        raise directive.error("the second number is the smaller one; use reneg-sec 3600 3000")
+    return most, most - least
 
 
 def _positive(directives: Directives, name: str, default: float) -> float:

@@ -116,7 +116,9 @@ SECTIONS: dict[str, dict[str, Form]] = {
         "hand-window": Form.WHOLE,
         "tran-window": Form.WHOLE,
         "tls-timeout": Form.WHOLE,
-        "reneg-sec": Form.WHOLE,
+        "reneg-sec": Form.WORDS,
+        "reneg-bytes": Form.WHOLE,
+        "reneg-pkts": Form.WHOLE,
     },
     "data": {
         "data-ciphers": Form.WHOLE,

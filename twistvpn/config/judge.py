@@ -30,12 +30,6 @@ def _key_method(directive: Directive) -> str:
     raise directive.error("only key method 2 exists; remove it")
 
 
-def _renegotiation_limit(directive: Directive) -> str:
-    if directive.args == ("0",):
-        return "keys are renegotiated by time (reneg-sec), and before a cipher's limit"
-    raise directive.error("keys are renegotiated by time and before a cipher's limit only; use reneg-sec")
-
-
 def _username_field(directive: Directive) -> str:
     if directive.args == ("CN",):
         return "the common name is the name of a client anyway"
@@ -51,8 +45,6 @@ def _socket_flags(directive: Directive) -> str:
 _JUDGES: dict[str, Callable[[Directive], str]] = {
     "compress": _compress,
     "key-method": _key_method,
-    "reneg-bytes": _renegotiation_limit,
-    "reneg-pkts": _renegotiation_limit,
     "socket-flags": _socket_flags,
     "x509-username-field": _username_field,
 }

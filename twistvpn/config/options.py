@@ -85,6 +85,7 @@ _READ = [
     *_read("tls-cert-profile 1-1", "tls-server", "tls-client", "mode 1-1"),
     *_read("tls-auth 1-2", "tls-crypt 1-1", "tls-crypt-v2 1-2", inline=True),
     *_read("key-direction 1-1", "auth 1-1", "tls-timeout 1-1", "hand-window 1-1", "tran-window 1-1", "reneg-sec 1-2"),
+    *_read("reneg-bytes 1-1", "reneg-pkts 1-1"),
     *_read("cipher 1-1", "data-ciphers 1-1", "data-ciphers-fallback 1-1", "replay-window 1-2", "mssfix 0-2"),
     *_read("max-packet-size 1-1", "auth-nocache", "setenv 1-2"),
     *_read("mark 1-1", "bind-dev 1-1", "sndbuf 1-1", "rcvbuf 1-1", "mtu-disc 1-1", "multihome 0-1", "float"),
@@ -163,7 +164,6 @@ _NO_EFFECT = [
 _JUDGED = [
     *_judged("nothing may be compressed; stub-v2 and migrate leave packets as they are", "compress"),
     *_judged("key method 2 is the only one", "key-method"),
-    *_judged("keys are renegotiated by time, and before a cipher's limit; 0 says just that", "reneg-bytes reneg-pkts"),
     *_judged("the common name is the name of a client", "x509-username-field"),
     *_judged("TCP_NODELAY, the only flag, is always set", "socket-flags"),
 ]

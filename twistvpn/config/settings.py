@@ -172,6 +172,11 @@ class ControlSettings:
     tran_window: float = 3600.0
     reneg_sec: float = 3600.0
     """Seconds after which this end renegotiates; 0 leaves that to the other end."""
+    reneg_jitter: float = 0.0
+    """Seconds, drawn anew for each key, by which that comes earlier at most: not everybody at once."""
+    reneg_bytes: int = 0
+    reneg_pkts: int = 0
+    """Bytes and datagrams, both directions together, after which this end renegotiates; 0 is never."""
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,14 @@ _INTEGER = re.compile(r"\d+", re.ASCII)
 _INTERFACE = re.compile(r"[^\s/:]{1,15}", re.ASCII)
 """What the kernel takes as the name of an interface (dev_valid_name in net/core/dev.c)."""
 MAX_INTEGER = 2**31 - 1
+MAX_COUNT = 2**63 - 1
+"""What stock peers take for a number of bytes or packets."""
 
 
 def integer(directive: Directive, text: str, least: int = 0, most: int = MAX_INTEGER) -> int:
     """A decimal integer from `least` to `most`."""
-    if not _INTEGER.fullmatch(text) or len(text) > 18 or not least <= int(text) <= most:
-        limit = f" of at least {least}" if most == MAX_INTEGER else f" from {least} to {most}"
+    if not _INTEGER.fullmatch(text) or len(text) > 19 or not least <= int(text) <= most:
+        limit = f" of at least {least}" if most in {MAX_INTEGER, MAX_COUNT} else f" from {least} to {most}"
         raise directive.error(f"{text!r} is not a whole number{limit}")
     return int(text)
 

@@ -27,6 +27,8 @@ class State(Enum):
     """TLS runs, or the key exchange on it."""
     ESTABLISHED = auto()
     """Both ends' key material is there; control messages may flow."""
+    IN_USE = auto()
+    """Data keys were made of it: from now on it may have a successor."""
     ENDED = auto()
     """TLS is over; nothing more comes of this key."""
 
@@ -36,6 +38,7 @@ class Input(Enum):
 
     PEER_RESET = auto()
     EXCHANGE_DONE = auto()
+    DATA_KEYS_MADE = auto()
     TLS_ENDED = auto()
 
 
@@ -44,7 +47,10 @@ TRANSITIONS: dict[tuple[State, Input], State] = {
     (State.RESETTING, Input.TLS_ENDED): State.ENDED,
     (State.HANDSHAKE, Input.EXCHANGE_DONE): State.ESTABLISHED,
     (State.HANDSHAKE, Input.TLS_ENDED): State.ENDED,
+    (State.ESTABLISHED, Input.DATA_KEYS_MADE): State.IN_USE,
     (State.ESTABLISHED, Input.TLS_ENDED): State.ENDED,
+    (State.IN_USE, Input.DATA_KEYS_MADE): State.IN_USE,
+    (State.IN_USE, Input.TLS_ENDED): State.ENDED,
     (State.ENDED, Input.TLS_ENDED): State.ENDED,
 }
 """What is not here is an error: bad input from the network, dropped and counted."""
@@ -63,8 +69,8 @@ class Negotiation:
     """The control channel of one key id, from the reset to its last message.
 
     `max_payload` is the bytes of TLS in a message at most, `wrapped_size` those of the wrapped key that a client of
-    tls-crypt-v2 shows where it is asked to.  `give_up_at` (seconds) is when an unfinished handshake counts as
-    failed; `retire_at` is set once a newer key has taken over.
+    tls-crypt-v2 shows where it is asked to.  `began` and `give_up_at` (seconds) are when it was
+    opened and when an unfinished handshake counts as failed; `retire_at` is set once a newer key has taken over.
     """
 
     __slots__ = (
@@ -72,6 +78,7 @@ class Negotiation:
         "_tls",
         "_transport",
         "_wrapped_size",
+        "began",
         "exchange",
         "give_up_at",
         "key_id",
@@ -89,9 +96,11 @@ class Negotiation:
         *,
         max_payload: int,
         wrapped_size: int,
+        began: float,
         give_up_at: float,
     ) -> None:
         self.key_id = key_id
+        self.began = began
         self.reliable = reliable
         self.exchange = exchange
         self.give_up_at = give_up_at
@@ -101,6 +110,11 @@ class Negotiation:
         self._tls: TLSMemoryBIOProtocol | None = None
         self._transport = ReliableTransport(reliable, max_payload)
         self._wrapped_size = wrapped_size
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the key exchange is still under way."""
+        return self.state in {State.RESETTING, State.HANDSHAKE}
 
     def advance(self, occurred: Input) -> None:
         """Move along `TRANSITIONS`; raises `MalformedPacket` for what may not happen now."""

@@ -112,6 +112,12 @@ class Reliable:
             return 0.0
         return min((entry.due for entry in self._in_flight.values()), default=None)
 
+    def abandon(self) -> None:
+        """Send nothing more of what is queued, in flight or owed: the peer takes nothing of it."""
+        self._backlog.clear()
+        self._in_flight.clear()
+        self._acks.clear()
+
     @property
     def backlog(self) -> int:
         """How many messages wait for the window to open."""

@@ -6,10 +6,17 @@ Bytes and the time go in; bytes, a deadline and events come out.  Nothing here o
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from twistvpn.control.events import (
+    Event,
+    KeyEstablished,
+    MessageReceived,
+    RenegotiationBegun,
+    RenegotiationFailed,
+    SessionFailed,
+)
 from twistvpn.control.exchange import KeyExchange
 from twistvpn.control.negotiation import Input, Negotiation, State
 from twistvpn.control.reliable import ACKS_WITH_MESSAGE, Message, Reliable
@@ -24,13 +31,23 @@ from twistvpn.wire.roles import Role
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cryptography import x509
-
     from twistvpn.config.settings import ControlSettings
     from twistvpn.control.tls import ControlTlsFactory
     from twistvpn.crypto.wrapping import Opened, Wrapping
     from twistvpn.interfaces import Buffer
     from twistvpn.wire.keymethod import KeyMethod2
+
+__all__ = [
+    "ControlSession",
+    "Event",
+    "KeyDerivation",
+    "KeyEstablished",
+    "MessageReceived",
+    "RenegotiationBegun",
+    "RenegotiationFailed",
+    "SessionFailed",
+    "WrongSession",
+]
 
 _FIXED_HEADER = 1 + SESSION_ID_SIZE + 1 + 4 * ACKS_WITH_MESSAGE + SESSION_ID_SIZE + 4
 """Opcode, session id, acknowledgements with the peer's session id, message id."""
@@ -54,36 +71,6 @@ class KeyDerivation(Enum):
     """The TLS exporter (`key-derivation tls-ekm`)."""
     PRF = auto()
     """The PRF of TLS 1.0 over both ends' random material; peers before 2.6."""
-
-
-@dataclass(frozen=True)
-class KeyEstablished:
-    """A key exchange is complete: data keys of `key_id` can be derived."""
-
-    key_id: int
-    remote: KeyMethod2
-    certificate: x509.Certificate | None
-    description: str
-    """TLS version and cipher suite."""
-
-
-@dataclass(frozen=True)
-class MessageReceived:
-    """The peer has sent a control message."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class SessionFailed:
-    """The session is over: no handshake in time, or TLS broke; `error` is why."""
-
-    error: BaseException
-    refusal: str | None = None
-    """What we had against the peer's certificate, if that is why."""
-
-
-Event = KeyEstablished | MessageReceived | SessionFailed
 
 
 class ControlSession:
@@ -116,7 +103,9 @@ class ControlSession:
         self._settings = settings
         self._keys: dict[int, Negotiation] = {}
         self._current: Negotiation | None = None
-        self._events: list[Event] = []
+        self._held: list[str] = []
+        """Messages that wait for the key that is being negotiated."""
+        self._events: list[Event | RenegotiationBegun] = []
         self._now = 0.0
 
     # Beginning
@@ -154,6 +143,7 @@ class ControlSession:
             self._tls,
             max_payload=self._settings.max_packet_size - _FIXED_HEADER - self._wrapping_of(key_id).overhead,
             wrapped_size=self._wrapping_of(key_id).key.wrapped_size,
+            began=self._now,
             give_up_at=self._now + self._settings.hand_window,
         )
         self._keys[key_id] = negotiation
@@ -174,8 +164,31 @@ class ControlSession:
 
     @property
     def can_renegotiate(self) -> bool:
-        """Whether there is a key to be replaced, and no other is about to replace it."""
-        return self._current is not None and self._next_key_id() not in self._keys
+        """Whether there is a key in use, and no other is about to replace it."""
+        return self._has_key_in_use and self._next_key_id() not in self._keys
+
+    @property
+    def _has_key_in_use(self) -> bool:
+        return self._current is not None and self._current.state is State.IN_USE
+
+    def data_keys_made(self, key_id: int) -> None:
+        """Data keys were made of an established key: either end may renegotiate from now on."""
+        self._established(key_id).advance(Input.DATA_KEYS_MADE)
+
+    def is_acknowledged(self, key_id: int) -> bool:
+        """Whether the peer has all that we have said under an established key, and so can derive its data keys."""
+        negotiation = self._keys.get(key_id)
+        return negotiation is not None and not negotiation.is_unfinished and negotiation.reliable.settled
+
+    def silence_old_keys(self) -> None:
+        """Say no more under any key but the newest.
+
+        For streams, where all that was sent has arrived, and where a stock peer that renegotiates takes a packet under
+        the key before for a broken session.
+        """
+        *old, _newest = self._keys.values()
+        for negotiation in old:
+            negotiation.reliable.abandon()
 
     def renegotiate(self, now: float) -> None:
         """Start the next key with a soft reset; nothing happens while one is under way."""
@@ -214,7 +227,13 @@ class ControlSession:
         if packet.message_id is None:
             return
         for message in negotiation.reliable.receive(Message(packet.message_id, packet.opcode, packet.payload)):
-            negotiation.deliver(message)
+            self._deliver(negotiation, message)
+
+    def _deliver(self, negotiation: Negotiation, message: Message) -> None:
+        before = negotiation.state
+        negotiation.deliver(message)
+        if before is State.RESETTING and negotiation.key_id:
+            self._events.append(RenegotiationBegun(negotiation.key_id))
 
     def _check_session_ids(self, packet: ControlPacket) -> None:
         if packet.remote_session_id not in {None, self.session_id}:
@@ -230,7 +249,7 @@ class ControlSession:
     def _answer_soft_reset(self, packet: ControlPacket) -> Negotiation:
         if (
             packet.opcode is not Opcode.P_CONTROL_SOFT_RESET_V1
-            or self._current is None
+            or not self._has_key_in_use
             or packet.key_id != self._next_key_id()
         ):
             raise UnknownKey(f"no negotiation of key {packet.key_id}")
@@ -239,10 +258,25 @@ class ControlSession:
     # What leaves
 
     def send_message(self, text: str, now: float) -> None:
-        """Send a control message; before the first key exchange is complete there is no one to hear it."""
+        """Send a control message; before the first key exchange is complete there is no one to hear it.
+
+        While a key is being renegotiated it waits for that: a stock peer hears nothing under the one before.
+        """
         self._now = now
-        if self._current is not None:
+        if self._is_renegotiating:
+            self._held.append(text)
+        elif self._current is not None:
             self._current.send(text)
+
+    @property
+    def _is_renegotiating(self) -> bool:
+        return self._current is not None and any(negotiation.is_unfinished for negotiation in self._keys.values())
+
+    def _send_held(self) -> None:
+        held, self._held = self._held, []
+        if self._current is not None:
+            for text in held:
+                self._current.send(text)
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
         """The control packets to put on the wire at `now`, wrapped."""
@@ -272,7 +306,7 @@ class ControlSession:
     @property
     def settled(self) -> bool:
         """True when the peer has acknowledged everything."""
-        return all(negotiation.reliable.settled for negotiation in self._keys.values())
+        return not self._held and all(negotiation.reliable.settled for negotiation in self._keys.values())
 
     # Time
 
@@ -283,7 +317,7 @@ class ControlSession:
             due = negotiation.reliable.deadline()
             if due is not None:
                 times.append(due)
-            if negotiation.state in {State.RESETTING, State.HANDSHAKE}:
+            if negotiation.is_unfinished:
                 times.append(negotiation.give_up_at)
             elif negotiation.retire_at is not None:
                 times.append(negotiation.retire_at)
@@ -296,13 +330,13 @@ class ControlSession:
             if negotiation.retire_at is not None and negotiation.retire_at <= now:
                 del self._keys[key_id]
                 negotiation.drop()
-            elif negotiation.state in {State.RESETTING, State.HANDSHAKE} and negotiation.give_up_at <= now:
+            elif negotiation.is_unfinished and negotiation.give_up_at <= now:
                 waited = self._settings.hand_window
                 step = "TLS handshake" if negotiation.state is State.HANDSHAKE else "answer"
-                negotiation.advance(Input.TLS_ENDED)
-                self._events.append(SessionFailed(TimeoutError(f"no {step} within {waited:g} s (hand-window)")))
+                negotiation.reliable.abandon()
+                self._failed(negotiation, TimeoutError(f"no {step} within {waited:g} s (hand-window)"), None)
 
-    def take_events(self) -> list[Event]:
+    def take_events(self) -> list[Event | RenegotiationBegun]:
         """What has happened since the last call, in order."""
         events, self._events = self._events, []
         return events
@@ -350,9 +384,14 @@ class ControlSession:
         self._current = negotiation
         self._events.append(
             KeyEstablished(
-                negotiation.key_id, exchange.remote, negotiation.peer_certificate(), negotiation.tls_description()
+                negotiation.key_id,
+                exchange.remote,
+                negotiation.peer_certificate(),
+                negotiation.tls_description(),
+                negotiation.began,
             )
         )
+        self._send_held()
 
     def _retire(self, replaced: Negotiation) -> None:
         """Keep one key beside the newest for what is still on its way: key ids come round again."""
@@ -372,8 +411,15 @@ class ControlSession:
         if negotiation is None or negotiation.retire_at is not None:
             return
         if negotiation.state is not State.ENDED:
-            negotiation.advance(Input.TLS_ENDED)
-            self._events.append(SessionFailed(reason, refusal))
+            self._failed(negotiation, reason, refusal)
+
+    def _failed(self, negotiation: Negotiation, error: BaseException, refusal: str | None) -> None:
+        negotiation.advance(Input.TLS_ENDED)
+        if self._current in {None, negotiation}:
+            self._events.append(SessionFailed(error, refusal))
+        else:
+            self._events.append(RenegotiationFailed(negotiation.key_id, negotiation.began, error, refusal))
+            self._send_held()
 
     def _of(self, exchange: KeyExchange) -> Negotiation | None:
         return next((n for n in self._keys.values() if n.exchange is exchange), None)

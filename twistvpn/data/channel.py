@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from twistvpn.data.aead import PACKET_ID_SIZE, TAG_SIZE
-from twistvpn.data.keyring import FAILURES_LIMIT, TRAN_WINDOW, DataKey, Keyring
+from twistvpn.data.keyring import FAILURES_LIMIT, TRAN_WINDOW, UNLIMITED, DataKey, Keyring, Wear
 from twistvpn.data.layers import IP, Layer
 from twistvpn.data.messages import OCC_EXIT, OCC_MAGIC, PING
 from twistvpn.errors import AuthenticationFailure, MalformedPacket, PacketIdExhausted, ReplayedPacket, UnknownKey
@@ -49,6 +49,7 @@ class Channel:
         "on_occ",
         "packets_in",
         "packets_out",
+        "wear",
     )
 
     def __init__(
@@ -58,10 +59,12 @@ class Channel:
         layer: Layer = IP,
         max_mss: int = 0,
         on_occ: Callable[[int, Buffer], None] | None = None,
+        wear: Wear = UNLIMITED,
     ) -> None:
-        self._keyring = Keyring(tran_window)
+        self._keyring = Keyring(tran_window, wear)
         self.layer = layer
         """What the packets are."""
+        self.wear = wear
         self.max_mss = max_mss
         """Largest MSS that TCP over IPv4 may announce through the tunnel (`data.mss.max_mss`); 0 leaves it alone."""
         self.framing: Framing | None = None
@@ -87,6 +90,14 @@ class Channel:
     def confirm(self, key_id: int) -> None:
         """Send with the newest key from now on if its id is `key_id`: the peer is known to have it."""
         self._keyring.confirm(key_id)
+
+    def send_from(self, key_id: int, when: float) -> None:
+        """Send with the newest key from `when` (monotonic seconds) on if its id is `key_id`."""
+        self._keyring.send_from(key_id, when)
+
+    def settle(self) -> None:
+        """Send with the newest key from now on: the peer negotiates the one that follows it."""
+        self._keyring.settle()
 
     @property
     def must_renegotiate(self) -> bool:
@@ -137,8 +148,11 @@ class Channel:
             self.drops[MalformedPacket.reason] += malformed
         if runs:
             self.last_sent = now
-            self.packets_out += sealer.packet_id - packet_id
-            self.bytes_out += sum([len(run[0]) for run in runs])
+            datagrams, octets = sealer.packet_id - packet_id, sum([len(run[0]) for run in runs])
+            self.packets_out += datagrams
+            self.bytes_out += octets
+            generation.packets += datagrams
+            generation.octets += octets
         return runs
 
     def _framed(self, framing: Framing, frames: Sequence[Frame], largest_mss: int) -> list[Frame]:
@@ -207,7 +221,10 @@ class Channel:
             self._keyring.confirm(generation.key_id)
             self.last_received = now
             self.packets_in += fresh
-            self.bytes_in += octets + fresh * (shortest - 1)
+            octets += fresh * (shortest - 1)
+            self.bytes_in += octets
+            generation.packets += fresh
+            generation.octets += octets
         for message in messages:
             self._take_message(message)
         return packets

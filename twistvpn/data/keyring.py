@@ -8,8 +8,9 @@ on receiving, as a "lame duck", until the transition window ends.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from twistvpn.data import kernel
 from twistvpn.wire.opcodes import Opcode, first_byte
@@ -32,6 +33,33 @@ FAILURES_LIMIT = 1 << 36
 """Forgeries a key may see before it must be replaced, and before it receives no more (RFC 9147 section 4.5.3)."""
 
 
+NEVER = math.inf
+"""A time to send from: not before the peer is known to have the key."""
+
+
+class Wear(NamedTuple):
+    """What the admin lets one key do, both directions together, before it wants a successor; 0 is no limit."""
+
+    octets: int = 0
+    """Bytes on the link (`reneg-bytes`)."""
+    packets: int = 0
+    """Datagrams (`reneg-pkts`)."""
+
+    @property
+    def look_every(self) -> int:
+        """After how many datagrams the limits are worth a look: a fraction of what reaches one, else a million."""
+        by_octets = self.octets // (_LOOKS * _USUAL_SIZE) if self.octets else _SELDOM
+        by_packets = self.packets // _LOOKS if self.packets else _SELDOM
+        return max(1, min(by_octets, by_packets, _SELDOM))
+
+
+UNLIMITED = Wear()
+
+_LOOKS = 16
+_USUAL_SIZE = 1400
+_SELDOM = 1 << 20
+
+
 @dataclass(frozen=True)
 class DataKey:
     """One generation of keys for the data channel, as the control channel hands it over."""
@@ -52,7 +80,7 @@ class DataKey:
 class Generation:
     """One `DataKey` in use."""
 
-    __slots__ = ("_limit", "expires", "key_id", "opener", "sealer", "send_from")
+    __slots__ = ("_limit", "expires", "key_id", "octets", "opener", "packets", "sealer", "send_from")
 
     def __init__(self, key: DataKey, send_from: float) -> None:
         keys = key.keys
@@ -66,6 +94,8 @@ class Generation:
         """Monotonic seconds; from then on it sends even if the peer was not heard under it."""
         self.expires: float | None = None
         """Monotonic seconds after which it is dropped, None for the newest."""
+        self.octets = self.packets = 0
+        """Bytes and datagrams that it has sealed and opened; the channel counts them by the batch."""
         self._limit = _GCM_RENEGOTIATE if key.cipher.endswith("-GCM") else None
 
     @property
@@ -89,10 +119,11 @@ def _data_prefix(key_id: int, peer_id: int | None) -> bytes:
 class Keyring:
     """The newest generation and the one before it."""
 
-    __slots__ = ("_lame_duck", "_newest", "_tran_window")
+    __slots__ = ("_lame_duck", "_newest", "_tran_window", "_wear")
 
-    def __init__(self, tran_window: float = TRAN_WINDOW) -> None:
+    def __init__(self, tran_window: float = TRAN_WINDOW, wear: Wear = UNLIMITED) -> None:
         self._tran_window = tran_window
+        self._wear = wear
         self._newest: Generation | None = None
         self._lame_duck: Generation | None = None
 
@@ -110,6 +141,17 @@ class Keyring:
     def confirm(self, key_id: int) -> None:
         """Send with the newest key from now on, if that is `key_id`: the peer has it."""
         if self._newest is not None and self._newest.key_id == key_id:
+            self._newest.send_from = 0.0
+
+    def send_from(self, key_id: int, when: float) -> None:
+        """Send with the newest key from `when` (monotonic seconds) on, if that is `key_id` and does not do so yet."""
+        newest = self._newest
+        if newest is not None and newest.key_id == key_id:
+            newest.send_from = min(newest.send_from, when)
+
+    def settle(self) -> None:
+        """Send with the newest key from now on: who negotiates the next one has it, and may have dropped the others."""
+        if self._newest is not None:
             self._newest.send_from = 0.0
 
     def sending(self, now: float) -> Generation | None:
@@ -135,5 +177,10 @@ class Keyring:
 
     @property
     def must_renegotiate(self) -> bool:
-        """Whether the newest key nears one of its limits."""
-        return self._newest is not None and self._newest.must_renegotiate
+        """Whether the newest key nears one of its limits, or has reached one of the admin's."""
+        newest, wear = self._newest, self._wear
+        if newest is None:
+            return False
+        if (wear.octets and newest.octets >= wear.octets) or (wear.packets and newest.packets >= wear.packets):
+            return True
+        return newest.must_renegotiate

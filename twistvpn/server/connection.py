@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from twisted.logger import Logger
 
-from twistvpn.control.session import KeyEstablished, MessageReceived, SessionFailed
+from twistvpn.control.session import KeyEstablished, MessageReceived, RenegotiationFailed, SessionFailed
 from twistvpn.control.verify import common_name, tls_failure_words
 from twistvpn.errors import AuthenticationRejected, NegotiationError, PoolExhausted, TemporarilyRejected
 from twistvpn.interfaces import Lease
@@ -127,6 +127,12 @@ class ServerConnection:
             self._key_established(event)
         elif isinstance(event, MessageReceived):
             self._message_received(event.text)
+        elif isinstance(event, RenegotiationFailed):
+            self.log.warn(
+                "{client}: renegotiation failed, the key before lives on: {why}",
+                client=self,
+                why=tls_failure_words(event.error, self._host.own_certificate),
+            )
         else:
             self._session_failed(event)
 
@@ -158,7 +164,6 @@ class ServerConnection:
         if self.stage is Stage.NEGOTIATING:
             self._begin(event)
         elif self.stage is not Stage.CONNECTED:
-            self._turn_away(NegotiationError("renegotiated before it was let in"))
             return
         if self._examination is not None:
             self._examination.abandon()
@@ -207,7 +212,7 @@ class ServerConnection:
             self._turn_away(NegotiationError(f"renegotiated as {admission.identity}"))
             return
         try:
-            self.peer.rekeyed(event.key_id)
+            self.peer.rekeyed(event)
         except NegotiationError as error:
             self._turn_away(error)
             return

@@ -1,0 +1,132 @@
+"""Keys that change under traffic: begun by either end, by time, bytes and packets, and not a datagram lost."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.interop.peers import GATEWAY, OURS, STOCK
+from tests.interop.tunnel import Tunnel
+from tests.interop.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.interop.conftest import MakeLab
+    from tests.interop.netns import Namespace
+    from tests.interop.peers import Client, Lab, Peer, Server
+
+pytestmark = pytest.mark.interop
+
+ROLES = [pytest.param(OURS, STOCK, id="our-server"), pytest.param(STOCK, OURS, id="our-client")]
+NEW_KEY = "Control Channel: TLSv1"
+MEGABYTE = 1_000_000
+
+
+class Flow:
+    """Numbered datagrams from one host to an address of another, at a modest rate, until it is stopped."""
+
+    def __init__(self, sender: Namespace, receiver: Namespace, address: str, interval: float = 0.004) -> None:
+        self.sent = 0
+        self.arrived: set[int] = set()
+        self._interval = interval
+        self._sink = receiver.open_socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sink.bind((address, 0))
+        self._source = sender.open_socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._source.connect(self._sink.getsockname())
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._send), threading.Thread(target=self._receive)]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self) -> None:
+        while not self._stopping.wait(self._interval):
+            self._source.send(self.sent.to_bytes(4, "big") + bytes(400))
+            self.sent += 1
+        self._source.send(b"end")
+
+    def _receive(self) -> None:
+        self._sink.settimeout(10.0)
+        while (datagram := self._sink.recv(2048)) != b"end":
+            self.arrived.add(int.from_bytes(datagram[:4], "big"))
+
+    def stop(self) -> list[int]:
+        """End the flow; the numbers that have not arrived."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+        self._sink.close()
+        self._source.close()
+        return sorted(set(range(self.sent)) - self.arrived)
+
+
+def start(
+    lab: Lab, server_kind: str, client_kind: str, at_server: list[str], at_client: list[str]
+) -> tuple[Server, Client]:
+    server = lab.server(server_kind, *at_server)
+    server.start()
+    client = lab.client(client_kind, "client", *at_client)
+    client.start()
+    return server, client
+
+
+def both_ways(lab: Lab, client: Client) -> list[Flow]:
+    return [
+        Flow(client.namespace, lab.server_host, GATEWAY),
+        Flow(lab.server_host, client.namespace, client.address),
+    ]
+
+
+@pytest.mark.parametrize("proto", ["udp", "tcp"])
+@pytest.mark.parametrize("counts", ["server", "client"])
+@pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
+@pytest.mark.shows("reneg-pkts")
+def test_not_a_datagram_is_lost_while_key_ids_go_round(
+    make_lab: MakeLab, counts: str, server_kind: str, client_kind: str, proto: str
+) -> None:
+    lab = make_lab(Tunnel(proto))
+    limit = {counts: ["reneg-pkts 100"]}
+    server, client = start(lab, server_kind, client_kind, limit.get("server", []), limit.get("client", []))
+    flows = both_ways(lab, client)
+    stock = server if server_kind == STOCK else client
+    stock.process.wait_for_line(NEW_KEY, count=10)
+    assert [flow.stop() for flow in flows] == [[], []]
+    assert_in_step(server, client)
+
+
+@pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
+@pytest.mark.shows("reneg-sec")
+def test_both_ends_begin_at_once(lab: Lab, server_kind: str, client_kind: str) -> None:
+    server, client = start(lab, server_kind, client_kind, ["reneg-sec 1 1"], ["reneg-sec 1 1"])
+    flows = both_ways(lab, client)
+    stock = server if server_kind == STOCK else client
+    stock.process.wait_for_line(NEW_KEY, count=4)
+    assert [flow.stop() for flow in flows] == [[], []]
+    assert_in_step(server, client)
+
+
+@pytest.mark.parametrize("proto", ["udp", "tcp"])
+@pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
+@pytest.mark.shows("reneg-bytes", "hand-window")
+def test_keys_wear_out_under_load(make_lab: MakeLab, server_kind: str, client_kind: str, proto: str) -> None:
+    lab = make_lab(Tunnel(proto))
+    server, client = start(lab, server_kind, client_kind, ["reneg-bytes 8000000"], ["reneg-bytes 8000000"])
+    stock = server if server_kind == STOCK else client
+
+    def worn_out() -> bool:
+        lab.exchange(client, 8 * MEGABYTE)
+        return len(stock.process.lines(NEW_KEY)) > 2
+
+    wait_until(worn_out, "two renegotiations")
+    assert_in_step(server, client)
+
+
+def assert_in_step(*peers: Peer) -> None:
+    """Nobody has had a data packet under a key that it does not have, any more or yet."""
+    for peer in peers:
+        if peer.kind == OURS:
+            peer.process.send(signal.SIGUSR2)
+            peer.process.wait_for_line(r"\bEND$")
+        assert not peer.process.lines("Traceback|out of sync|not initialized|not authorized|stale session|unknown-key")

@@ -360,7 +360,7 @@ def test_with_external_auth_the_authenticator_decides_about_tokens_too() -> None
     first, second = authenticator.asked
     assert (first.token, second.token) == (TokenState.NONE, TokenState.VALID)
     assert second.session_id
-    vpn.advance(8000)
+    vpn.advance(11000)
     assert client.texts[-1] == "AUTH_FAILED,wrong username or password"
 
 

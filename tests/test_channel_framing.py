@@ -38,7 +38,8 @@ def framed_pair(compression: Compression, limit: FragmentLimit | None = None) ->
     for channel, key in zip(channels, data_keys(), strict=True):
         channel.framing = framing(compression, limit)
         channel.install(key, 0.0)
-        channel.framing.fit(channel.overhead(0.0), 28)
+        if limit is not None:
+            channel.framing.fit(channel.largest_text(limit.size - (28 if limit.mode == "mtu" else 0), 0.0))
     return channels
 
 
@@ -81,10 +82,10 @@ def test_handshakes_are_clamped_both_ways(compression: Compression) -> None:
 
 
 @pytest.mark.parametrize(("compression", "limit"), FRAMINGS)
-def test_the_overhead_is_that_of_a_whole_packet(compression: Compression, limit: FragmentLimit | None) -> None:
+def test_the_largest_packet_is_one_that_leaves_whole(compression: Compression, limit: FragmentLimit | None) -> None:
     ours, _ = framed_pair(compression, limit)
     (run,) = seal(ours, packets_of(300))
-    assert len(run.data) == 300 + ours.overhead(1.0)
+    assert ours.largest_packet(len(run.data), 1.0) == 300
 
 
 def test_the_parts_fill_the_limit() -> None:

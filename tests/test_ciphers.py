@@ -4,8 +4,10 @@ import hashlib
 
 import pytest
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.modes import CBC
 
-from twistvpn.crypto.ciphers import CIPHERS, SUPPORTED, canonical_name
+from twistvpn.crypto.ciphers import AEAD_CIPHERS, CBC_CIPHERS, CIPHERS, SUPPORTED, canonical_name
 from twistvpn.crypto.digests import hashlib_name
 from twistvpn.errors import ConfigError
 
@@ -16,6 +18,10 @@ def test_the_ciphers() -> None:
         "AES-192-GCM": 24,
         "AES-256-GCM": 32,
         "CHACHA20-POLY1305": 32,
+        "AES-128-CBC": 16,
+        "AES-192-CBC": 24,
+        "AES-256-CBC": 32,
+        "BF-CBC": 16,
     }
     assert set(SUPPORTED) == set(CIPHERS)
 
@@ -30,7 +36,7 @@ def test_the_ciphers() -> None:
 )
 def test_published_gcm_vectors(name: str, sealed: str) -> None:
     # McGrew and Viega, "The Galois/Counter Mode of Operation", test cases 2, 8 and 14: everything is zero.
-    assert CIPHERS[name].open(bytes(64)).encrypt(bytes(12), bytes(16), b"").hex() == sealed
+    assert AEAD_CIPHERS[name].open(bytes(64)).encrypt(bytes(12), bytes(16), b"").hex() == sealed
 
 
 def test_rfc_8439_section_2_8_2() -> None:
@@ -38,21 +44,41 @@ def test_rfc_8439_section_2_8_2() -> None:
         b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, "
         b"sunscreen would be it."
     )
-    opened = CIPHERS["CHACHA20-POLY1305"].open(bytes(range(0x80, 0xA0)))
+    opened = AEAD_CIPHERS["CHACHA20-POLY1305"].open(bytes(range(0x80, 0xA0)))
     sealed = opened.encrypt(bytes.fromhex("070000004041424344454647"), plain, bytes.fromhex("50515253c0c1c2c3c4c5c6c7"))
     assert sealed[:16].hex() == "d31a8d34648e60db7b86afbc53ef7ec2"
     assert sealed[-16:].hex() == "1ae10b594f09e26a7e902ecbd0600691"
 
 
-@pytest.mark.parametrize("name", SUPPORTED)
+@pytest.mark.parametrize("name", AEAD_CIPHERS)
 def test_a_cipher_takes_what_it_needs_of_64_key_bytes(name: str) -> None:
-    cipher = CIPHERS[name]
+    cipher = AEAD_CIPHERS[name]
     material = bytes(range(64))
     sealed = cipher.open(material).encrypt(bytes(cipher.nonce_size), b"data", b"aad")
     assert len(sealed) == 4 + cipher.tag_size
     assert cipher.open(material[: cipher.key_size] + bytes(32)).decrypt(bytes(12), sealed, b"aad") == b"data"
     with pytest.raises(InvalidTag):
         cipher.open(material[1:]).decrypt(bytes(12), sealed, b"aad")
+
+
+@pytest.mark.parametrize(
+    ("name", "sealed"),
+    [
+        ("AES-128-CBC", "7649abac8119b246cee98e9b12e9197d"),
+        ("AES-192-CBC", "4f021db243bc633d7178183a9fa071e8"),
+        ("AES-256-CBC", "f58c4c04d6e5f1ba779eabfb5f7bfbd6"),
+    ],
+)
+def test_nist_cbc_vectors(name: str, sealed: str) -> None:
+    # NIST SP 800-38A, appendices F.2.1, F.2.3 and F.2.5, the first block.
+    key = {
+        "AES-128-CBC": "2b7e151628aed2a6abf7158809cf4f3c",
+        "AES-192-CBC": "8e73b0f7da0e6452c810f32b809079e562f8ead2522c6b7b",
+        "AES-256-CBC": "603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4",
+    }[name]
+    algorithm = CBC_CIPHERS[name].open(bytes.fromhex(key) + bytes(16))
+    encryptor = Cipher(algorithm, CBC(bytes(range(16)))).encryptor()
+    assert encryptor.update(bytes.fromhex("6bc1bee22e409f96e93d7e117393172a")).hex() == sealed
 
 
 @pytest.mark.parametrize("name", SUPPORTED)
@@ -62,7 +88,7 @@ def test_names_in_any_case(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "near"), [("AES-256-GMC", "AES-256-GCM"), ("BF-CBC", "AES-256-GCM"), ("", "AES-128-GCM")]
+    ("text", "near"), [("AES-256-GMC", "AES-256-GCM"), ("AES-256-CTR", "AES-256-CBC"), ("", "AES-128-GCM")]
 )
 def test_an_unknown_cipher_is_told_with_the_nearest(text: str, near: str) -> None:
     with pytest.raises(ConfigError, match=near):

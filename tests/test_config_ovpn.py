@@ -106,14 +106,13 @@ def test_the_sample_server_of_stock(files: ConfigFiles) -> None:
     assert (settings.control.wrapping, settings.control.key_direction) == (ControlWrapping.TLS_AUTH, 0)
     assert (settings.user, settings.verb) == ("nobody", 4)
     assert settings.status == str(files.path / "openvpn-status.log")
-    assert settings.data.ciphers_fallback is None
+    assert settings.data.ciphers_fallback == "AES-256-CBC"
     noted = [note.split(": ")[:2] for note in settings.notes]
     assert noted == [
         ["test.conf:7", "dh"],
         ["test.conf:10", "ifconfig-pool-persist"],
         ["test.conf:15", "persist-key"],
         ["test.conf:16", "persist-tun"],
-        ["test.conf:14", "cipher"],
     ]
 
 
@@ -306,10 +305,14 @@ def test_keepalive(files: ConfigFiles, lines: str, ping: float, restart: float, 
     [
         ("", DEFAULT, None),
         ("cipher aes-192-gcm\n", DEFAULT, "AES-192-GCM"),
-        ("ncp-ciphers AES-128-GCM:AES-256-CBC\n", ("AES-128-GCM",), None),
+        ("ncp-ciphers AES-128-GCM:AES-256-CFB8\n", ("AES-128-GCM",), None),
+        ("data-ciphers DEFAULT:AES-256-CBC:?aes-128-cbc\n", (*DEFAULT, "AES-256-CBC", "AES-128-CBC"), None),
+        ("cipher AES-192-CBC\nauth SHA512\n", DEFAULT, "AES-192-CBC"),
+        ("cipher bf-cbc\n", DEFAULT, "BF-CBC"),
+        ("cipher CAMELLIA-128-CBC\n", DEFAULT, None),
         ("data-ciphers ?CHACHA21:AES-192-GCM\n", ("AES-192-GCM",), None),
         ("data-ciphers AES-192-GCM:DEFAULT\n", ("AES-192-GCM", *DEFAULT), None),
-        ("data-ciphers-fallback BF-CBC\ncipher AES-128-GCM\n", DEFAULT, None),
+        ("data-ciphers-fallback AES-256-CBC\ncipher AES-128-GCM\n", DEFAULT, "AES-256-CBC"),
     ],
 )
 def test_ciphers(files: ConfigFiles, lines: str, ciphers: tuple[str, ...], fallback: str | None) -> None:
@@ -412,6 +415,8 @@ def test_cd_moves_relative_paths(files: ConfigFiles) -> None:
         ("reneg-sec 60 70", "reneg-sec: the second number is the smaller one; use reneg-sec 3600 3000"),
         ("cipher none", "cipher: data is never sent in the clear"),
         ("cipher AES-256-GMC", "cipher: there is no cipher 'AES-256-GMC'; near: AES-256-GCM"),
+        ("data-ciphers DEFAULT:none", "data-ciphers: data is never sent in the clear"),
+        ("auth none\ncipher AES-256-CBC", "auth: AES-256-CBC needs a digest"),
         ("auth none\ntls-auth ta.key", "auth: tls-auth needs a digest; use SHA256"),
         ("tls-auth ta.key\ntls-crypt tls-crypt.key", "tls-crypt: contradicts tls-auth (line 9); keep one of them"),
         ("tls-auth ta.key 1\nkey-direction 0", "key-direction: contradicts tls-auth (line 9)"),

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from twistvpn.crypto.derive import DataKeys, DirectionKeys
-from twistvpn.data.keyring import PACKET_ID_WRAP, DataKey, Keyring, Wear
+from twistvpn.data.keyring import DataKey, Keyring, Wear
+from twistvpn.data.limits import PACKET_ID_WRAP
 from twistvpn.errors import PacketIdExhausted
 from twistvpn.interfaces import Frame
 

@@ -16,10 +16,11 @@ from twistvpn.control.events import RenegotiationBegun, RenegotiationFailed, Ses
 from twistvpn.control.session import ControlSession, KeyDerivation
 from twistvpn.crypto.derive import split_keys
 from twistvpn.data.channel import OCC_EXIT, Channel, DataKey
+from twistvpn.data.formats import PacketFormat
 from twistvpn.data.inet import IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
 from twistvpn.data.keyring import NEVER, Wear
 from twistvpn.data.layers import LAYERS
-from twistvpn.data.mss import DEFAULT_MSSFIX, link_overhead, max_mss, path_mtu
+from twistvpn.data.mss import DEFAULT_MSSFIX, ETHERNET_MTU, STREAM_PREFIX, link_overhead, max_mss
 from twistvpn.errors import WireError
 from twistvpn.timers import Keepalive, PeerTimers
 from twistvpn.verbosity import log_observer
@@ -82,6 +83,7 @@ class Peer:
         "_linger_until",
         "_look_at",
         "_look_every",
+        "_packet_format",
         "_peer_id",
         "_pumping",
         "_role",
@@ -129,6 +131,7 @@ class Peer:
         self._look_every = channel.wear.look_every
         self._look_at = self._look_every
         self._cipher = ""
+        self._packet_format = PacketFormat.CLASSIC
         self._derivation = KeyDerivation.PRF
         self._peer_id: int | None = None
 
@@ -289,18 +292,33 @@ class Peer:
         self.timers.keepalive = Keepalive(ping, ping_restart)
         self._reschedule()
 
-    def open_data(self, cipher: str, derivation: KeyDerivation, peer_id: int | None) -> None:
+    def open_data(
+        self,
+        cipher: str,
+        derivation: KeyDerivation,
+        peer_id: int | None,
+        packet_format: PacketFormat = PacketFormat.CLASSIC,
+    ) -> None:
         """Settle what data packets look like; `peer_id` is None for P_DATA_V1."""
         self._cipher = cipher
         self._derivation = derivation
         self._peer_id = peer_id
+        self._packet_format = packet_format
 
     def install_key(self, key_id: int, send_from: float | None = None) -> None:
         """Derive the data keys of an established key; it sends from `send_from` (seconds), or at once."""
         now = self._clock.seconds()
-        keys = split_keys(self.session.key_material(key_id, self._derivation), self._role)
         data = self._settings.data
-        key = DataKey(key_id, self._cipher, keys, self._peer_id, data.replay_window, data.replay_time)
+        key = DataKey(
+            key_id,
+            self._cipher,
+            split_keys(self.session.key_material(key_id, self._derivation), self._role),
+            self._peer_id,
+            data.replay_window,
+            data.replay_time,
+            self._settings.control.auth,
+            self._packet_format,
+        )
         self.channel.install(key, now, now if send_from is None else send_from)
         self.session.data_keys_made(key_id)
         self.channel.max_mss = self._max_mss(now)
@@ -311,11 +329,8 @@ class Peer:
         """The largest IP packet, in bytes, that reaches the peer whole; None where `tun_mtu` is no more than that."""
         if self.link.is_stream:
             return None
-        return path_mtu(self._overhead(self._clock.seconds()) + self._link_overhead(), tun_mtu)
-
-    def _overhead(self, now: float) -> int:
-        """Bytes around an IP packet within a datagram."""
-        return self.channel.overhead(now) + self.channel.layer.header_size
+        largest = self.channel.largest_packet(ETHERNET_MTU - self._link_overhead(), self._clock.seconds())
+        return largest if largest < tun_mtu else None
 
     def _look(self) -> None:
         """Look at how much the newest key has done: the batches themselves only count."""
@@ -334,11 +349,9 @@ class Peer:
         if not outer:
             return 0
         if mode == "fixed":
-            return max_mss(outer, 0)
-        overhead = self._overhead(now)
-        if mode == "mtu":
-            overhead += self._link_overhead()
-        return max_mss(outer, overhead)
+            return max_mss(outer)
+        around = self._link_overhead() if mode == "mtu" else STREAM_PREFIX if self.link.is_stream else 0
+        return max_mss(self.channel.largest_packet(outer - around, now))
 
     def rekeyed(self, event: KeyEstablished) -> None:
         """Install the key of a renegotiation: the old one sends on until the peer surely has the new one too."""

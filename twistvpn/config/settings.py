@@ -164,7 +164,7 @@ class ControlSettings:
     key_direction: int | None = None
     """0 or 1 for tls-auth with a key direction, None for both ways the same."""
     auth: str = "SHA1"
-    """Digest of tls-auth's HMAC, in hashlib's lower or OpenVPN's upper case spelling."""
+    """Digest of tls-auth's HMAC, and of data ciphers' that do not authenticate; in hashlib's or OpenVPN's spelling."""
     tls_timeout: float = 2.0
     max_packet_size: int = 1250
     """Bytes of a control packet at most, wrapping included: it must pass every path unfragmented."""
@@ -197,6 +197,9 @@ class DataSettings:
     """`data-ciphers`, the most wanted first, OpenVPN's upper-case names."""
     ciphers_fallback: str | None = None
     """`data-ciphers-fallback` (or `cipher`): for peers that negotiate nothing."""
+    epochs: bool = True
+    """Whether keys may change by epochs (`protocol-flags aead-epoch`) with peers that can; as stock has no option for
+    it, only a program that embeds us can say no."""
     replay_window: int = 64
     replay_time: float = 15.0
     ping: float = 0.0

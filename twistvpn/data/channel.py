@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from twistvpn.data.aead import PACKET_ID_SIZE, TAG_SIZE
-from twistvpn.data.keyring import FAILURES_LIMIT, TRAN_WINDOW, UNLIMITED, DataKey, Keyring, Wear
+from twistvpn.data.keyring import TRAN_WINDOW, UNLIMITED, DataKey, Keyring, Wear
 from twistvpn.data.layers import IP, Layer
 from twistvpn.data.messages import OCC_EXIT, OCC_MAGIC, PING
 from twistvpn.errors import AuthenticationFailure, MalformedPacket, PacketIdExhausted, ReplayedPacket, UnknownKey
@@ -104,14 +103,18 @@ class Channel:
         """Whether the newest key nears its packet ids' end or its cipher's limit."""
         return self._keyring.must_renegotiate
 
-    def overhead(self, now: float) -> int:
-        """Return the bytes that sealing adds to a packet: 24 for P_DATA_V2, 21 for P_DATA_V1, 0 without a key.
+    def largest_text(self, datagram_size: int, now: float) -> int:
+        """Return the bytes of the largest text whose sealed datagram has at most `datagram_size`, perhaps below 0.
 
-        Those of the framing, where there is one, are among them.
+        A text is a packet or what a framing makes of one.  Without a key the result is the datagram itself.
         """
         generation = self._keyring.sending(now)
-        sealing = 0 if generation is None else generation.sealer.overhead
-        return sealing if self.framing is None else sealing + self.framing.overhead
+        return datagram_size if generation is None else generation.sealer.largest_text(datagram_size)
+
+    def largest_packet(self, datagram_size: int, now: float) -> int:
+        """Return the bytes of the largest IP packet that leaves whole in a datagram of at most `datagram_size`."""
+        largest = self.largest_text(datagram_size, now) - self.layer.header_size
+        return largest if self.framing is None else largest - self.framing.overhead
 
     def seal(self, frames: Sequence[Frame], now: float) -> list[Run]:
         """Segment and seal one batch, in order.
@@ -137,6 +140,8 @@ class Channel:
             return []
         if self.framing is not None:
             frames, largest_mss = self._framed(self.framing, frames, largest_mss), 0
+        if generation.epochs is not None:
+            generation.epochs.before_sealing()
         sealer = generation.sealer
         packet_id = sealer.packet_id
         try:
@@ -189,10 +194,17 @@ class Channel:
 
     def _open(self, data: Buffer, size: int, first: int, now: float) -> list[Buffer]:
         """Open datagrams that all begin with the byte `first`."""
-        prefix_size = _PREFIX_SIZES.get(first >> 3, 0)
-        shortest = prefix_size + PACKET_ID_SIZE + TAG_SIZE + 1
         datagram_count = -(-len(data) // size)
-        if not prefix_size or min(size, len(data)) < shortest:
+        prefix_size = _PREFIX_SIZES.get(first >> 3, 0)
+        if not prefix_size:
+            self.drops[MalformedPacket.reason] += datagram_count
+            return []
+        generation = self._keyring.receiving(first & 7, now)
+        if generation is None:
+            self.drops[UnknownKey.reason] += datagram_count
+            return []
+        shortest = prefix_size + generation.shortest
+        if min(size, len(data)) < shortest:
             self.drops[MalformedPacket.reason] += datagram_count
             return []
         tail = len(data) % size
@@ -200,28 +212,21 @@ class Channel:
             self.drops[MalformedPacket.reason] += 1
             data = data[: len(data) - tail]
             datagram_count -= 1
-        generation = self._keyring.receiving(first & 7, now)
-        if generation is None:
-            self.drops[UnknownKey.reason] += datagram_count
-            return []
-        if generation.opener.failures > FAILURES_LIMIT:
-            self.drops[AuthenticationFailure.reason] += datagram_count
-            return []
         if self.framing is None:
             opened = self.layer.open(generation.opener, data, size, prefix_size, now, self.max_mss)
         else:
             opened = self._unframed(self.framing, generation.opener.open_unsorted(data, size, prefix_size, now), now)
-        packets, messages, forged, replayed, octets = opened
+        packets, messages, forged, replayed, _ = opened
         if forged:
             self.drops[AuthenticationFailure.reason] += forged
         if replayed:
             self.drops[ReplayedPacket.reason] += replayed
         fresh = datagram_count - forged - replayed
         if fresh:
-            self._keyring.confirm(generation.key_id)
+            self._keyring.heard(generation)
             self.last_received = now
             self.packets_in += fresh
-            octets += fresh * (shortest - 1)
+            octets = len(data) if fresh == datagram_count else fresh * size
             self.bytes_in += octets
             generation.packets += fresh
             generation.octets += octets

@@ -52,12 +52,10 @@ class Framing:
         self.overhead = self._compression_overhead + (0 if fragment_limit is None else HEADER_SIZE)
         """Bytes that it adds to an IP packet that leaves whole."""
 
-    def fit(self, overhead: int, link_overhead: int) -> None:
-        """Say what a datagram with a whole packet has around it: `overhead` (that of `Channel`) and the link's."""
-        limit = self.fragment_limit
-        if self._fragmenter is not None and limit is not None:
-            around = overhead - self._compression_overhead + (link_overhead if limit.mode == "mtu" else 0)
-            self._fragmenter.limit = max(SIZE_UNIT, limit.size - around)
+    def fit(self, largest: int) -> None:
+        """Say how many bytes of a text fit a datagram of the limit's size (`Channel.largest_text`)."""
+        if self._fragmenter is not None:
+            self._fragmenter.limit = max(SIZE_UNIT, largest - HEADER_SIZE)
 
     def wrap(self, packets: Sequence[Buffer], drops: Counter[str]) -> list[Buffer]:
         """Return what is to be sealed for `packets`, in order."""

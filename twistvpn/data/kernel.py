@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NAME",
+    "CbcOpener",
+    "CbcSealer",
+    "EpochOpener",
+    "EpochSealer",
     "Opener",
     "Sealer",
     "by_destination",
@@ -35,24 +39,41 @@ __all__ = [
 
 
 class AnySealer(Protocol):
-    """See `aead.Sealer`."""
+    """See `batches.BatchSealer`."""
 
     packet_id: int
     blocks: int
 
-    @property
-    def overhead(self) -> int:
-        """Bytes that sealing adds to a packet."""
+    def sealed_size(self, text_size: int, /) -> int:
+        """Return the size of a packet's datagram."""
+
+    def largest_text(self, datagram_size: int, /) -> int:
+        """Return the size of the largest packet for a datagram."""
 
     def seal(self, frames: Sequence[Frame], largest_mss: int = 0, /) -> tuple[list[Run], int]:
         """Return runs of data packets and the number of malformed frames."""
 
 
+class AnyEpochSealer(AnySealer, Protocol):
+    """See `epoch.EpochSealer`."""
+
+    @property
+    def epoch(self) -> int:
+        """The present epoch."""
+
+    def advance(self, epoch: int, /) -> None:
+        """Go on to a later epoch."""
+
+
 class AnyOpener(Protocol):
-    """See `aead.Opener`."""
+    """See `batches.BatchOpener`."""
 
     blocks: int
     failures: int
+
+    @property
+    def shortest(self) -> int:
+        """Bytes of the shortest datagram, without its prefix."""
 
     @property
     def highest_packet_id(self) -> int:
@@ -63,6 +84,14 @@ class AnyOpener(Protocol):
 
     def open_unsorted(self, data: Buffer, size: int, prefix_size: int, now: float, /) -> Opened:
         """Return them as they are, all among the packets."""
+
+
+class AnyEpochOpener(AnyOpener, Protocol):
+    """See `epoch.EpochOpener`."""
+
+    @property
+    def epoch(self) -> int:
+        """The peer's present epoch."""
 
 
 class Kernel(Protocol):
@@ -77,6 +106,20 @@ class Kernel(Protocol):
 
     def Opener(self, cipher: str, key: bytes, implicit_iv: bytes, replay_window: int, replay_time: float) -> AnyOpener:
         """See `aead.Opener`."""
+
+    def EpochSealer(self, cipher: str, key: bytes, prefix: bytes) -> AnyEpochSealer:
+        """See `epoch.EpochSealer`."""
+
+    def EpochOpener(self, cipher: str, key: bytes, replay_window: int, replay_time: float) -> AnyEpochOpener:
+        """See `epoch.EpochOpener`."""
+
+    def CbcSealer(self, cipher: str, key: bytes, digest: str, hmac_key: bytes, prefix: bytes) -> AnySealer:
+        """See `cbc.CbcSealer`."""
+
+    def CbcOpener(
+        self, cipher: str, key: bytes, digest: str, hmac_key: bytes, replay_window: int, replay_time: float
+    ) -> AnyOpener:
+        """See `cbc.CbcOpener`."""
 
     def segment(self, frame: Frame, /) -> list[Buffer]:
         """See `offload.segment`."""
@@ -106,6 +149,10 @@ NAME = _chosen.NAME
 """Which one runs, for people to read."""
 Sealer = _chosen.Sealer
 Opener = _chosen.Opener
+EpochSealer = _chosen.EpochSealer
+EpochOpener = _chosen.EpochOpener
+CbcSealer = _chosen.CbcSealer
+CbcOpener = _chosen.CbcOpener
 segment = _chosen.segment
 coalesce = _chosen.coalesce
 clamp_mss = _chosen.clamp_mss

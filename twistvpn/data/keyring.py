@@ -12,25 +12,16 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from twistvpn.data import kernel
-from twistvpn.wire.opcodes import Opcode, first_byte
+from twistvpn.crypto.epoch import MAX_EPOCH
+from twistvpn.data.formats import PacketFormat, make_classic, make_epochs
+from twistvpn.data.limits import EPOCH_WRAP, FAILURES_RENEGOTIATE, PACKET_ID_WRAP, epoch_limit, usage_limit
 
 if TYPE_CHECKING:
     from twistvpn.crypto.derive import DataKeys
+    from twistvpn.data.kernel import AnyEpochOpener, AnyEpochSealer, AnyOpener, AnySealer
 
 TRAN_WINDOW = 3600.0
 """Seconds that an old key goes on receiving (`tran-window`)."""
-
-PACKET_ID_WRAP = 0xFF000000
-"""The packet id from which on new keys are wanted."""
-
-GCM_LIMIT = (1 << 36) - 1
-"""Blocks and packets together that one AES-GCM key may protect (draft-irtf-cfrg-aead-limits)."""
-_GCM_RENEGOTIATE = GCM_LIMIT // 8 * 7
-
-FAILURES_RENEGOTIATE = 1 << 35
-FAILURES_LIMIT = 1 << 36
-"""Forgeries a key may see before it must be replaced, and before it receives no more (RFC 9147 section 4.5.3)."""
 
 
 NEVER = math.inf
@@ -75,32 +66,55 @@ class DataKey:
     """Packets that may arrive late."""
     replay_time: float = 15.0
     """Seconds that they may be late."""
+    auth: str = "SHA1"
+    """The digest, under OpenVPN's or hashlib's name, where the cipher does not authenticate."""
+    packet_format: PacketFormat = PacketFormat.CLASSIC
+    usage_limit: int | None = None
+    """Blocks and packets after which the key, or its epoch, wants a successor; None leaves it to the cipher."""
 
 
 class Generation:
     """One `DataKey` in use."""
 
-    __slots__ = ("_limit", "expires", "key_id", "octets", "opener", "packets", "sealer", "send_from")
+    __slots__ = (
+        "_limit",
+        "epochs",
+        "expires",
+        "key_id",
+        "octets",
+        "opener",
+        "packets",
+        "sealer",
+        "send_from",
+        "shortest",
+    )
 
     def __init__(self, key: DataKey, send_from: float) -> None:
-        keys = key.keys
         self.key_id = key.key_id
-        prefix = _data_prefix(key.key_id, key.peer_id)
-        self.sealer = kernel.Sealer(key.cipher, keys.encrypt.cipher, keys.encrypt.hmac, prefix)
-        self.opener = kernel.Opener(
-            key.cipher, keys.decrypt.cipher, keys.decrypt.hmac, key.replay_window, key.replay_time
-        )
+        self.sealer: AnySealer
+        self.opener: AnyOpener
+        self.epochs: Epochs | None = None
+        """What moves its epochs on, where its packets have the format."""
+        if key.packet_format is PacketFormat.EPOCH:
+            sealer, opener = self.sealer, self.opener = make_epochs(key)
+            self.epochs = Epochs(sealer, opener, key.usage_limit or epoch_limit(key.cipher))
+        else:
+            self.sealer, self.opener = make_classic(key)
+        self.shortest = self.opener.shortest
+        """Bytes of the shortest datagram that can be authentic, without its prefix."""
         self.send_from = send_from
         """Monotonic seconds; from then on it sends even if the peer was not heard under it."""
         self.expires: float | None = None
         """Monotonic seconds after which it is dropped, None for the newest."""
         self.octets = self.packets = 0
         """Bytes and datagrams that it has sealed and opened; the channel counts them by the batch."""
-        self._limit = _GCM_RENEGOTIATE if key.cipher.endswith("-GCM") else None
+        self._limit = key.usage_limit or usage_limit(key.cipher)
 
     @property
     def must_renegotiate(self) -> bool:
         """Whether the key has done so much that it wants a successor."""
+        if self.epochs is not None:
+            return self.epochs.are_used_up
         sealer, opener = self.sealer, self.opener
         if sealer.packet_id >= PACKET_ID_WRAP or opener.failures > FAILURES_RENEGOTIATE:
             return True
@@ -110,10 +124,43 @@ class Generation:
         return used > self._limit
 
 
-def _data_prefix(key_id: int, peer_id: int | None) -> bytes:
-    if peer_id is None:
-        return bytes((first_byte(Opcode.P_DATA_V1, key_id),))
-    return bytes((first_byte(Opcode.P_DATA_V2, key_id),)) + (peer_id & 0xFFFFFF).to_bytes(3, "big")
+class Epochs:
+    """Moves the epochs of one key on: ours at a limit or after the peer's, the peer's by the example of ours."""
+
+    __slots__ = ("_limit", "_opener", "_sealer")
+
+    def __init__(self, sealer: AnyEpochSealer, opener: AnyEpochOpener, limit: int) -> None:
+        self._sealer = sealer
+        self._opener = opener
+        self._limit = limit
+
+    def before_sealing(self) -> None:
+        """Begin the next epoch where the present one has done enough.
+
+        A batch that begins below the limit may end beyond it, as seven eighths of what the cipher can take allow.
+        """
+        sealer, opener = self._sealer, self._opener
+        if sealer.blocks + sealer.packet_id > self._limit:
+            self._advance(sealer.epoch + 1)
+        elif sealer.epoch == opener.epoch and (
+            opener.blocks + opener.highest_packet_id > self._limit or opener.failures > FAILURES_RENEGOTIATE
+        ):
+            # The peer need not follow, but stock peers do.
+            self._advance(sealer.epoch + 1)
+
+    def after_opening(self) -> None:
+        """Follow a peer that has begun a new epoch."""
+        if self._opener.epoch > self._sealer.epoch:
+            self._advance(self._opener.epoch)
+
+    def _advance(self, epoch: int) -> None:
+        if epoch <= MAX_EPOCH:
+            self._sealer.advance(epoch)
+
+    @property
+    def are_used_up(self) -> bool:
+        """Whether there are soon no epochs left."""
+        return self._sealer.epoch >= EPOCH_WRAP
 
 
 class Keyring:
@@ -153,6 +200,13 @@ class Keyring:
         """Send with the newest key from now on: who negotiates the next one has it, and may have dropped the others."""
         if self._newest is not None:
             self._newest.send_from = 0.0
+
+    def heard(self, generation: Generation) -> None:
+        """Take note of an authentic packet: the peer has the key, and is at the epoch that it has shown."""
+        if generation is self._newest:
+            generation.send_from = 0.0
+        if generation.epochs is not None:
+            generation.epochs.after_opening()
 
     def sending(self, now: float) -> Generation | None:
         """Return the generation that packets are sealed with at `now`, None before there is a key."""

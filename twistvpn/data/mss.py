@@ -26,7 +26,9 @@ DEFAULT_MSSFIX = 1492
 
 ETHERNET_MTU = 1500
 
-_STREAM_PREFIX = 2
+STREAM_PREFIX = 2
+"""Bytes in front of each datagram on a stream."""
+
 _OPTION_END = 0
 _OPTION_NOP = 1
 _OPTION_MSS = 2
@@ -41,25 +43,15 @@ def link_overhead(ip_header: int, *, is_stream: bool) -> int:
 
     `ip_header` is the size of the outer IP header, 20 or 40; a stream has a TCP header and the length prefix.
     """
-    return ip_header + (TCP_HEADER_SIZE + _STREAM_PREFIX if is_stream else UDP_HEADER_SIZE)
+    return ip_header + (TCP_HEADER_SIZE + STREAM_PREFIX if is_stream else UDP_HEADER_SIZE)
 
 
-def max_mss(outer: int, overhead: int) -> int:
-    """Return the largest MSS of TCP over IPv4 whose sealed segments make packets of at most `outer` bytes.
+def max_mss(packet: int) -> int:
+    """Return the largest MSS of TCP over IPv4 that keeps packets inside within `packet` bytes.
 
-    `overhead` is that of the link (above) and the channel's own together.  TCP over IPv6 gets 20 bytes
-    less, which `clamp_mss` sees to.  The result is never below zero; 0 is no clamping.
+    TCP over IPv6 gets 20 bytes less, which `clamp_mss` sees to.  The result is never below zero; 0 is no clamping.
     """
-    return max(0, outer - overhead - IPV4_HEADER_SIZE - TCP_HEADER_SIZE)
-
-
-def path_mtu(overhead: int, tun_mtu: int) -> int | None:
-    """Return the largest packet inside, in bytes, that leaves whole on an Ethernet; None where that is no bound.
-
-    `overhead` is `link_overhead` and the channel's `overhead` together.
-    """
-    largest = ETHERNET_MTU - overhead
-    return largest if largest < tun_mtu else None
+    return max(0, packet - IPV4_HEADER_SIZE - TCP_HEADER_SIZE)
 
 
 def clamp_mss(packets: list[Buffer], largest: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _NCP_2_CIPHERS = ("AES-256-GCM", "AES-128-GCM")
 """What IV_NCP=2 without IV_CIPHERS stands for (2.4)."""
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -36,19 +38,26 @@ class Agreement:
     """The options that tell the client so."""
 
 
+def negotiates(info: Mapping[str, str]) -> bool:
+    """Whether a client takes the cipher that it is pushed; others use the one that they are configured for."""
+    version = _NUMBER.match(info.get("IV_NCP", ""))
+    return "IV_CIPHERS" in info or (version is not None and int(version[0]) >= 2)
+
+
 def choose_cipher(wanted: Sequence[str], fallback: str | None, info: Mapping[str, str], occ: str) -> str:
     """The first of `wanted` that the client has, by its IV_CIPHERS, its IV_NCP, or the cipher in its OCC string.
 
     Raises `NegotiationError` where there is none; its text is for the client.
     """
     announced = info.get("IV_CIPHERS")
+    own = parse_occ(occ).get("cipher", "").upper()
     if announced is not None:
         offered = [name.upper() for name in announced.split(":")]
-    elif info.get("IV_NCP", "") >= "2":
-        offered = list(_NCP_2_CIPHERS)
+    elif negotiates(info):
+        offered = [*_NCP_2_CIPHERS, own]
     else:
         # Without negotiation the client uses the one it names, or what its admin and ours have agreed on.
-        offered = [parse_occ(occ).get("cipher", "").upper() or fallback or ""]
+        offered = [own or fallback or ""]
         wanted = [*wanted, fallback] if fallback else wanted
     for name in wanted:
         if name in offered:

@@ -15,9 +15,10 @@ from twistvpn.control.push import NET_GATEWAY, VPN_GATEWAY
 from twistvpn.control.verify import validity_problem
 from twistvpn.data import kernel
 from twistvpn.data.bridge import MacTable
+from twistvpn.data.formats import largest_packet
 from twistvpn.data.inet import IPV6_HEADER_SIZE
 from twistvpn.data.layers import LAYERS
-from twistvpn.data.mss import link_overhead, path_mtu
+from twistvpn.data.mss import ETHERNET_MTU, link_overhead
 from twistvpn.interfaces import DeviceType
 from twistvpn.server.control_keys import control_keyring
 from twistvpn.server.factory import VpnFactory
@@ -47,8 +48,17 @@ FAREWELL = 1.0
 """Seconds that a stopping server gives its clients to acknowledge its goodbye."""
 
 
-_LARGEST_OVERHEAD = link_overhead(IPV6_HEADER_SIZE, is_stream=False) + 24
-"""Bytes around a packet to a client over UDP and IPv6, P_DATA_V2: one bound must do for all clients."""
+def _path_mtu(settings: Settings) -> int | None:
+    """The largest packet, in bytes, that leaves whole over UDP and IPv6 to any client, whatever it negotiates.
+
+    None where the device's MTU is no more than that.
+    """
+    data = settings.data
+    datagram = ETHERNET_MTU - link_overhead(IPV6_HEADER_SIZE, is_stream=False)
+    ciphers = {*data.ciphers, data.ciphers_fallback or data.ciphers[0]}
+    largest = min(largest_packet(datagram, cipher, settings.control.auth) for cipher in ciphers)
+    largest -= LAYERS[settings.device.dev_type].header_size
+    return largest if largest < settings.device.mtu else None
 
 
 def own_addresses(server: ServerSettings) -> tuple[IPv4Address | None, IPv6Address | None]:
@@ -169,7 +179,7 @@ class VpnServerService(Service):
         if device.lladdr is not None:
             host.set_lladdr(tun.name, device.lladdr)
         host.set_up(tun.name)
-        mtu = path_mtu(_LARGEST_OVERHEAD + LAYERS[device.dev_type].header_size, device.mtu)
+        mtu = _path_mtu(self.settings)
         if ipv4 is not None and server.network is not None:
             host.add_address(tun.name, IPv4Interface(f"{ipv4}/{server.network.prefixlen}"), mtu)
         if ipv6 is not None and server.network6 is not None:

@@ -53,6 +53,17 @@ static inline void put32(uint8_t *at, uint32_t value)
     put16(at + 2, value);
 }
 
+static inline uint64_t get48(const uint8_t *at)
+{
+    return (uint64_t)get16(at) << 32 | get32(at + 2);
+}
+
+static inline void put48(uint8_t *at, uint64_t value)
+{
+    put16(at, (unsigned)(value >> 32));
+    put32(at + 2, (uint32_t)value);
+}
+
 /* The sum of the big-endian 16-bit words modulo 0xFFFF, below 0x10000; an odd byte at the end counts as
  * the high half of a word.  `length` is below 2^32. */
 static inline uint64_t word_sum(const uint8_t *data, size_t length)

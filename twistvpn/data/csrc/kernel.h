@@ -13,7 +13,8 @@ struct state {
     PyObject *malformed_packet, *packet_id_exhausted;
 };
 
-extern PyType_Spec sealer_spec, opener_spec;
+extern PyType_Spec sealer_spec, epoch_sealer_spec, cbc_sealer_spec;
+extern PyType_Spec opener_spec, epoch_opener_spec, cbc_opener_spec;
 
 PyObject *kernel_segment(PyObject *module, PyObject *frame);
 PyObject *kernel_coalesce(PyObject *module, PyObject *args);

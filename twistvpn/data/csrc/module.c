@@ -40,7 +40,8 @@ static int execute(PyObject *module)
                    (state->malformed_packet = import_value("twistvpn.errors", "MalformedPacket")) &&
                    (state->packet_id_exhausted = import_value("twistvpn.errors", "PacketIdExhausted")) &&
                    add_type(module, &sealer_spec) && add_type(module, &opener_spec) &&
-                   add_name(module);
+                   add_type(module, &epoch_sealer_spec) && add_type(module, &epoch_opener_spec) &&
+                   add_type(module, &cbc_sealer_spec) && add_type(module, &cbc_opener_spec) && add_name(module);
     return is_ready ? 0 : -1;
 }
 

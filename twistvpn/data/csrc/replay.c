@@ -33,9 +33,9 @@ void replay_expire(struct replay *window, double now)
 }
 
 /* Clear the words between that of the highest id and that of a higher one. */
-static void advance(struct replay *window, uint32_t packet_id)
+static void advance(struct replay *window, uint64_t packet_id)
 {
-    uint32_t word = window->highest >> 6, last = packet_id >> 6;
+    uint64_t word = window->highest >> 6, last = packet_id >> 6;
     if (last - word > window->word_mask)
         word = last - window->word_mask - 1;
     while (word != last)
@@ -43,7 +43,7 @@ static void advance(struct replay *window, uint32_t packet_id)
     window->highest = packet_id;
 }
 
-int replay_admits(struct replay *window, uint32_t packet_id)
+int replay_admits(struct replay *window, uint64_t packet_id)
 {
     uint64_t bit = (uint64_t)1 << (packet_id & 63);
     if (packet_id > window->highest)

@@ -14,9 +14,9 @@ struct replay {
     uint32_t word_mask; /* how many words less one, a power of two less one */
     uint32_t size;      /* how far behind the highest an id may come */
     double seconds;     /* how long after a higher one; 0 is for ever */
-    uint32_t highest;
-    uint32_t closed; /* ids up to this one come too late */
-    uint32_t mark;
+    uint64_t highest;
+    uint64_t closed; /* ids up to this one come too late */
+    uint64_t mark;
     int is_marked;
     double mark_time;
 };
@@ -30,6 +30,6 @@ void replay_close(struct replay *window);
 void replay_expire(struct replay *window, double now);
 
 /* Note an authentic id and tell whether its packet may pass. */
-int replay_admits(struct replay *window, uint32_t packet_id);
+int replay_admits(struct replay *window, uint64_t packet_id);
 
 #endif

@@ -97,6 +97,7 @@ class ControlSession:
         self._role = role
         self._wrapping = wrapping
         self._later_wrapping = wrapping
+        self._dynamic_material = b""
         """What wraps the packets of every key but the first."""
         self._tls = tls
         self._offer = offer
@@ -156,11 +157,16 @@ class ControlSession:
 
         To be called when both ends have agreed on it, once, after the first key exchange.  Raises `KeyGone`.
         """
-        material = self._established(0).export(DYNAMIC_LABEL, KEY_SIZE)
-        self._later_wrapping = self._wrapping.dynamic(material, self._role)
+        self._dynamic_material = self._established(0).export(DYNAMIC_LABEL, KEY_SIZE)
 
     def _wrapping_of(self, key_id: int) -> Wrapping:
-        return self._later_wrapping if key_id else self._wrapping
+        if not key_id:
+            return self._wrapping
+        if self._dynamic_material:
+            # Not before it is needed: most sessions end before they renegotiate, and keyed ciphers are not for free.
+            self._later_wrapping = self._wrapping.dynamic(self._dynamic_material, self._role)
+            self._dynamic_material = b""
+        return self._later_wrapping
 
     @property
     def can_renegotiate(self) -> bool:

@@ -285,7 +285,7 @@ class VpnFactory(Factory):
             portrait=connection.portrait,
         )
         told = ", ".join(f"{name}={value}" for name, value in connection.peer_info.items())
-        self.log.info("{client}: peer info: {told}", client=connection, told=told)
+        self.log.debug("{client}: peer info: {told}", client=connection, told=told)
 
     def ended(self, connection: ServerConnection, reason: str) -> None:
         """Take back what a client had."""

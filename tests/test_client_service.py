@@ -258,7 +258,7 @@ def test_the_host_is_configured_and_left_as_it_was() -> None:
     host = FakeHost()
     fixture = Fixture(host=host).start()
     fixture.vpn.wait_until(lambda: fixture.state is ClientState.CONNECTED)
-    assert host.addresses == ["10.8.0.2/24 dev tun0", "fd00:8::1001/64 dev tun0"]
+    assert host.addresses == ["10.8.0.2/24 dev tun0", "fd00:8::1000/64 dev tun0"]
     assert host.is_up
     fixture.stop()
     assert host.addresses == host.routes == []

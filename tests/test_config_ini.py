@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Interface, ip_network
 
 import pytest
 
@@ -14,7 +14,7 @@ from twistvpn.config.settings import (
     Route,
     ServerSettings,
 )
-from twistvpn.interfaces import Lease
+from twistvpn.interfaces import ClientOverrides, Ifconfig, Ifconfig6
 
 
 @pytest.fixture(scope="module")
@@ -134,9 +134,13 @@ status = status.log 10
     assert (read.network, read.network6) == (ip_network("10.8.0.0/24"), ip_network("fd00:1:2:3::/64"))
     assert (read.address, read.address6) == (IPv4Address("10.8.0.254"), IPv6Address("fd00:1:2:3::ff"))
     assert read.pool == (IPv4Address("10.8.0.10"), IPv4Address("10.8.0.99"))
-    assert read.fixed_addresses == {
-        "printer": Lease(IPv4Address("10.8.0.200"), IPv6Address("fd00:1:2:3::200")),
-        "the boss": Lease(IPv4Address("10.8.0.7"), None),
+    netmask = IPv4Address("255.255.255.0")
+    assert read.clients == {
+        "printer": ClientOverrides(
+            ifconfig=Ifconfig(IPv4Address("10.8.0.200"), netmask),
+            ifconfig6=Ifconfig6(IPv6Interface("fd00:1:2:3::200/64")),
+        ),
+        "the boss": ClientOverrides(ifconfig=Ifconfig(IPv4Address("10.8.0.7"), netmask)),
     }
     assert read.push == ("route 192.168.1.0 255.255.255.0", "dhcp-option DNS 10.8.0.254")
     assert read.routes == (
@@ -275,7 +279,10 @@ def test_a_listen_that_is_none(files: ConfigFiles, text: str, message: str) -> N
         ("keepalive = 10 15", "must be at least twice the first"),
         ("ping = 10\nkeepalive = 10 60", "server.ini:4: ping: contradicts keepalive (line 5); keep one of them"),
         ("pool = 10.8.0.9-10.8.0.2", "server.ini:4: pool: the pool ends (10.8.0.2) before it begins (10.8.0.9)"),
-        ("pool = 10.8.0.9-10.8.1.2", "server.ini:4: pool: the pool's 10.8.1.2 is not the address of a host in 10.8.0"),
+        (
+            "pool = 10.8.0.9-10.8.0.255",
+            "server.ini:4: pool: the pool's 10.8.0.255 is not the address of a host in",
+        ),
         ("pool = 10.8.0.1-10.8.0.1", "server.ini:4: pool: the pool has no address but the server's own (10.8.0.1)"),
         ("pool = 10.8.0.9", "server.ini:4: pool: a pool is written FIRST-LAST"),
         ("address = 10.9.0.1", "server.ini:4: address: 10.9.0.1 is not the address of a host in 10.8.0.0/24"),
@@ -285,7 +292,7 @@ def test_a_listen_that_is_none(files: ConfigFiles, text: str, message: str) -> N
             "fixed-address =\n a 10.8.0.7\n b 10.8.0.7",
             "server.ini:6: fixed-address: b and a want one address, 10.8.0.7",
         ),
-        ("fixed-address = a 10.8.0.1", "server.ini:4: fixed-address: a and the server want one address, 10.8.0.1"),
+        ("fixed-address = a 10.8.0.1", "server.ini:4: fixed-address: 10.8.0.1 is the server's own address"),
         ("fixed-address =\n a 10.8.0.7\n a 10.8.0.8", "server.ini:6: fixed-address: a has an address already"),
         (
             "fixed-address = a 10.9.0.1",
@@ -297,7 +304,7 @@ def test_a_listen_that_is_none(files: ConfigFiles, text: str, message: str) -> N
         ),
         ("fixed-address = a", "server.ini:4: fixed-address: is written NAME ADDRESS [ADDRESS6]"),
         ("push = route 1.2.3.4,evil", "has a comma or a control character"),
-        ("push = topology net30", "server.ini:4: push: only topology subnet exists"),
+        ("push = topology net30", "server.ini:4: push: the server's topology is subnet; remove it"),
         ("push = " + "x" * 256, "server.ini:4: push: the option is longer than 255 bytes"),
         ("route = 192.168.1.0/24 over 10.8.0.2", "a route is written NETWORK/BITS [via ADDRESS] [metric N]"),
         ("route = 192.168.1.1/24", "is an address inside a network; the network is 192.168.1.0/24"),

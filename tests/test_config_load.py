@@ -19,7 +19,7 @@ from tests.config_files import (
     make_files,
 )
 from twistvpn.config.directive import Directive
-from twistvpn.config.ini_lexer import SECTIONS
+from twistvpn.config.ini_lexer import ONE_CLIENT, SECTIONS
 from twistvpn.config.judge import judge
 from twistvpn.config.load import load, parse
 from twistvpn.config.options import ALIASES, OPTIONS, Treatment
@@ -95,7 +95,7 @@ def test_the_examples_mention_every_option_they_may_have(name: str) -> None:
     known = {
         option for section, options in SECTIONS.items() if section in {role, "tls", "control"} for option in options
     }
-    assert mentioned <= {option for options in SECTIONS.values() for option in options}
+    assert mentioned <= {option for options in (*SECTIONS.values(), ONE_CLIENT) for option in options}
     if role == "server":
         assert known - mentioned <= {
             "ping", "ping-restart", "ping-exit", "pkcs12", "verify-x509-name", "tls-groups", "tls-cert-profile",

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Interface, ip_network
 
 import pytest
 
@@ -12,6 +12,7 @@ from twistvpn.config.settings import (
     ControlWrapping,
     LoginSettings,
     Material,
+    PoolPersistence,
     Route,
     ServerSettings,
     Settings,
@@ -99,7 +100,9 @@ def test_the_sample_server_of_stock(files: ConfigFiles) -> None:
     )
     read = settings.server
     assert read is not None
-    assert (read.network, read.pool, read.client_to_client) == (ip_network("10.8.0.0/24"), None, False)
+    assert (read.network, read.client_to_client) == (ip_network("10.8.0.0/24"), False)
+    assert read.pool == (IPv4Address("10.8.0.2"), IPv4Address("10.8.0.254"))
+    assert read.pool_persist == PoolPersistence(str(files.path / "ipp.txt"), 600.0)
     assert (read.push_ping, read.push_ping_restart, read.explicit_exit_notify) == (10.0, 120.0, 1)
     assert (settings.data.ping, settings.data.ping_restart) == (10.0, 240.0)
     assert read.push == ("redirect-gateway def1 bypass-dhcp", "dhcp-option DNS 10.8.0.1")
@@ -110,7 +113,6 @@ def test_the_sample_server_of_stock(files: ConfigFiles) -> None:
     noted = [note.split(": ")[:2] for note in settings.notes]
     assert noted == [
         ["test.conf:7", "dh"],
-        ["test.conf:10", "ifconfig-pool-persist"],
         ["test.conf:15", "persist-key"],
         ["test.conf:16", "persist-tun"],
     ]
@@ -175,6 +177,7 @@ def test_a_server_written_out(files: ConfigFiles) -> None:
     assert (read.network, read.address) == (ip_network("10.9.0.0/16"), IPv4Address("10.9.0.5"))
     assert read.pool == (IPv4Address("10.9.1.0"), IPv4Address("10.9.1.255"))
     assert (read.network6, read.address6) == (ip_network("fd00::/64"), IPv6Address("fd00::5"))
+    assert (read.pool_netmask, read.pool6) == (IPv4Address("255.255.0.0"), IPv6Interface("fd00::1000/64"))
     assert read.routes == (
         Route(ip_network("192.168.1.0/24")),
         Route(ip_network("192.168.2.0/24"), "10.9.1.7", 5),
@@ -390,8 +393,7 @@ def test_cd_moves_relative_paths(files: ConfigFiles) -> None:
         ("keepalive 10", "keepalive: takes 2 arguments, this has 1"),
         ("topology", "topology: takes 1 argument, this has 0"),
         ("<verb>\n3\n</verb>", "verb: cannot be an inline block; write it on one line"),
-        ("topology net30", "topology: only subnet exists, not net30; write topology subnet on the server"),
-        ("topology p2p", "topology: only subnet exists, not p2p"),
+        ("topology ring", "topology: 'ring' is not one of subnet, net30, p2p"),
         ("dev null", "dev: there are tun and tap devices, no null; use dev tun"),
         ("dev vpn0", "dev: the name begins with neither tun nor tap; add dev-type tun or dev-type tap"),
         ("dev vpn0\ndev-type null", "dev-type: 'null' is not one of tun, tap"),

@@ -18,10 +18,10 @@ from twistvpn.config.load import parse
 from twistvpn.config.settings import BridgeSettings
 from twistvpn.control.push import parse_pushed
 from twistvpn.data.bridge import MacTable
-from twistvpn.interfaces import DeviceType, Lease
+from twistvpn.interfaces import ALIKE, DeviceType, Lease
 from twistvpn.server.factory import ClientProtocol, VpnFactory
 from twistvpn.server.offers import network_options
-from twistvpn.server.pool import NoAddresses, pool_range
+from twistvpn.server.pool import pool_range
 from twistvpn.server.service import own_addresses
 from twistvpn.testing import pair
 from twistvpn.wire.options import occ_string
@@ -126,7 +126,7 @@ def test_a_bridge_that_cannot_be(files: ConfigFiles, line: str, answer: str) -> 
 def told(files: ConfigFiles, line: str, lease: Lease) -> list[str]:
     server = bridge(files, line)
     device = files.parse(SERVER_OVPN.replace("dev tun", "dev tap")).device
-    return network_options(server, device, lease, *own_addresses(server), {}, "tcp")
+    return network_options(server, device, lease, ALIKE, *own_addresses(server), {}, "tcp")
 
 
 def test_clients_of_a_tap_are_told_address_and_netmask_but_no_topology(files: ConfigFiles) -> None:
@@ -139,17 +139,17 @@ def test_clients_of_a_tap_are_told_address_and_netmask_but_no_topology(files: Co
 
 def test_clients_of_a_bridge_are_told_the_bridged_networks_gateway(files: ConfigFiles) -> None:
     server = bridge(files, BRIDGED)
-    lease = pool_range(server).at(0)
+    places = pool_range(server)
+    assert places is not None
+    lease = places.at(0)
     assert lease == Lease(_POOL[0], None)
     assert told(files, BRIDGED, lease) == ["route-gateway 192.168.1.1", "ifconfig 192.168.1.200 255.255.255.0"]
 
 
 @pytest.mark.parametrize(("line", "options"), [("server-bridge", ["route-gateway dhcp"]), ("server-bridge nogw", [])])
 def test_clients_of_a_bridge_without_a_pool_get_no_address(files: ConfigFiles, line: str, options: list[str]) -> None:
-    pool = NoAddresses()
-    lease = pool.lease("alice")
-    assert told(files, line, lease) == options
-    pool.release(lease)
+    assert pool_range(bridge(files, line)) is None
+    assert told(files, line, Lease(None, None)) == options
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordD
 from twisted.cred.strcred import StrcredException, makeChecker
 
 from twistvpn.client.service import VpnClientService
+from twistvpn.config.client_config import configured_client_settings
 from twistvpn.errors import ConfigError
 from twistvpn.interfaces import DeviceType
 from twistvpn.server.auth import CertificateAuthenticator, CredAuthenticator
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from twistvpn.config.settings import ServerSettings, Settings
-    from twistvpn.interfaces import IAuthenticator, IClientKeyVerifier, IPool, ITun, IUserPrompt
+    from twistvpn.interfaces import IAuthenticator, IClientKeyVerifier, IClientSettings, IPool, ITun, IUserPrompt
 
 
 def make_service(
@@ -52,14 +53,15 @@ def make_server_service(
     factory_class: type[VpnFactory] = VpnFactory,
     pool: IPool | None = None,
     client_key_verifier: IClientKeyVerifier | None = None,
+    client_settings: IClientSettings | None = None,
 ) -> VpnServerService:
     """The server that `settings` describe.
 
     `on_fatal` is called with one line when it cannot go on.  `open_device` puts another device in the place of the
-    host's tun (`tun.null.NullTun` for none); the host's addresses and routes are then left alone.  `authenticator`
-    and `pool` replace the configured ones; `client_key_verifier` is asked about clients with tls-crypt-v2 keys before
-    they may begin TLS.  `factory_class`, a subclass with a `protocol` of its own, says what becomes
-    of the clients' packets.  Raises `ConfigError` where the settings cannot work together.
+    host's tun (`tun.null.NullTun` for none); the host's addresses and routes are then left alone.  `authenticator`,
+    `pool` and `client_settings` replace the configured ones; `client_key_verifier` is asked about clients with
+    tls-crypt-v2 keys before they may begin TLS.  `factory_class`, a subclass with a `protocol` of its own, says what
+    becomes of the clients' packets.  Raises `ConfigError` where the settings cannot work together.
     """
     assert settings.server is not None
     configurator = NetworkConfigurator() if open_device is None else None
@@ -75,6 +77,7 @@ def make_server_service(
         factory_class=factory_class,
         pool=pool,
         client_key_verifier=client_key_verifier,
+        client_settings=client_settings or configured_client_settings(settings.server),
     )
 
 

@@ -137,17 +137,18 @@ class VpnProcessService(MultiService):
         identity, self._identity = self._identity, None
         if identity is None:
             return
-        status, crl = self._settings.status, self._settings.tls.crl
-        try:
-            if status is not None:
-                hand_over_status_file(status, -1 if identity.uid is None else identity.uid, identity.gid)
-        except OSError as error:
-            raise EnvironmentRefusal(f"cannot write the status file {status}: {error.strerror}") from error
+        crl = self._settings.tls.crl
+        written = _written_files(self._settings)
+        for option, path in written.items():
+            try:
+                hand_over_status_file(path, -1 if identity.uid is None else identity.uid, identity.gid)
+            except OSError as error:
+                raise EnvironmentRefusal(f"{option}: cannot write {path}: {error.strerror}") from error
         become(identity)
         _log.info("going on as {who}", who=identity.described)
         # These are opened again and again while we run.
-        if status is not None:
-            _check_access(status, os.O_WRONLY, f"status: {identity.described} cannot write")
+        for option, path in written.items():
+            _check_access(path, os.O_WRONLY, f"{option}: {identity.described} cannot write")
         if isinstance(crl, str):
             _check_access(crl, os.O_RDONLY, f"crl-verify: {identity.described} cannot read")
         sharing = self._settings.server and self._settings.server.port_share
@@ -190,6 +191,15 @@ class VpnProcessService(MultiService):
         if sys.__stderr__ is not None and not self._logs_to_terminal:
             sys.__stderr__.write(f"twistvpn: {error}\n")
         raise SystemExit(1) from None
+
+
+def _written_files(settings: Settings) -> dict[str, str]:
+    """The files that are written again and again while we run, by option."""
+    files = {} if settings.status is None else {"status": settings.status}
+    persist = None if settings.server is None else settings.server.pool_persist
+    if persist is not None and persist.interval:
+        files["ifconfig-pool-persist"] = persist.path
+    return files
 
 
 def _check_access(path: str, flags: int, refusing: str) -> None:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.task import Clock
 
 from twistvpn.client.service import ClientState, VpnClientService
+from twistvpn.config.client_config import configured_client_settings
 from twistvpn.config.load import parse
 from twistvpn.crypto.clientkey import ServerKey, timestamp_metadata
 from twistvpn.crypto.statickey import StaticKey
@@ -153,6 +154,7 @@ class ServerEnd:
             factory_class=factory_class,
             pool=pool,
             client_key_verifier=client_key_verifier,
+            client_settings=configured_client_settings(settings.server),
             listen=self._listen,
         )
 

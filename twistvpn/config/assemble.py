@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twistvpn.config.bridging import read_bridge
 from twistvpn.config.channels import read_control, read_data, read_keepalive
+from twistvpn.config.client_config import read_constraint
 from twistvpn.config.login import read_auth_retry, read_auth_tokens, read_environment, read_login
-from twistvpn.config.settings import ClientSettings, DeviceSettings, ServerSettings, Settings
+from twistvpn.config.pushed import pushed_option
+from twistvpn.config.settings import ClientSettings, DeviceSettings, Route, ServerSettings, Settings
 from twistvpn.config.sockets import read_port_share, read_sockets
+from twistvpn.config.subnet import read_pool_persist
 from twistvpn.config.tls import read_tls
 from twistvpn.config.values import choice, integer, integer_of, interface, seconds, seconds_of, text_of
 from twistvpn.interfaces import DeviceType
@@ -17,13 +21,10 @@ from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
     from twistvpn.config.directive import Directive, Directives
-    from twistvpn.config.networks import Subnet
-    from twistvpn.config.settings import Listen, Remote, Route
+    from twistvpn.config.settings import Listen, Remote
+    from twistvpn.config.subnet import Subnet
 
 _LLADDR = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII | re.IGNORECASE)
-
-_MAX_PUSHED = 255
-"""Bytes; a longer option does not fit the buffer of stock clients."""
 
 _MAX_PEERS = 2**24 - 2
 """Peer ids have 24 bits, and the last one means none."""
@@ -114,16 +115,25 @@ def read_server(
         directives.note(floats, "changes nothing here: a client that authenticates may change its address anyway")
     if rename is not None and not authenticators:
         raise rename.error("there are no usernames without an authenticator; use INI syntax and its [server] auth")
+    folder = directives.last("client-config-dir")
     return ServerSettings(
         listen=listen,
         network=subnet.network,
         network6=subnet.network6,
+        topology=subnet.topology,
         address=subnet.address,
         address6=subnet.address6,
+        peer_address=subnet.peer_address,
         pool=subnet.pool,
+        pool_netmask=subnet.pool_netmask,
+        pool6=subnet.pool6,
+        pool_persist=read_pool_persist(directives, subnet),
         bridge=read_bridge(directives, read_device(directives).dev_type),
-        push=(*map(_pushed, directives.every("push")), *_nodelay(directives)),
-        routes=routes,
+        push=(
+            *(pushed_option(item, subnet.topology) for item in directives.every("push")),
+            *_nodelay(directives),
+        ),
+        routes=(*_own_routes(subnet), *routes),
         client_to_client="client-to-client" in directives,
         duplicate_cn="duplicate-cn" in directives,
         max_clients=integer_of(directives, "max-clients", ServerSettings.max_clients, 1, _MAX_PEERS),
@@ -131,6 +141,10 @@ def read_server(
         username_as_common_name=rename is not None,
         password_optional="auth-user-pass-optional" in directives,
         auth_tokens=read_auth_tokens(directives),
+        client_config_dir=_folder(directives, folder) if folder is not None else None,
+        ccd_exclusive="ccd-exclusive" in directives,
+        push_constraint=read_constraint(directives),
+        max_routes_per_client=integer_of(directives, "max-routes-per-client", ServerSettings.max_routes_per_client, 1),
         push_ping=keepalive.push_ping,
         push_ping_restart=keepalive.push_ping_restart,
         port_share=read_port_share(directives, listen),
@@ -143,20 +157,18 @@ def _nodelay(directives: Directives) -> tuple[str, ...]:
     return ("socket-flags TCP_NODELAY",) if "tcp-nodelay" in directives else ()
 
 
-def _pushed(directive: Directive) -> str:
-    option = directive.args[0].strip()
-    if not option:
-        raise directive.error("there is nothing to push")
-    if "," in option or not option.isprintable():
-        raise directive.error(f"{option!r} has a comma or a control character, which ends an option on the wire")
-    if len(option.encode()) > _MAX_PUSHED:
-        raise directive.error(f"the option is longer than {_MAX_PUSHED} bytes")
-    words = option.split()
-    if words[0] == "topology" and words[1:] != ["subnet"]:
-        raise directive.error("only topology subnet exists; remove it")
-    if words[0] in {"comp-lzo", "compress"} and words[1:] not in (["stub-v2"], ["migrate"]):
-        raise directive.error("nothing is ever compressed; remove it")
-    return option
+def _folder(directives: Directives, directive: Directive) -> str:
+    path = directives.path(directive.args[0])
+    if not Path(path).is_dir():
+        raise directive.error(f"there is no folder {path}")
+    return path
+
+
+def _own_routes(subnet: Subnet) -> tuple[Route, ...]:
+    """In point-to-point topologies the device does not have the way to the clients with its address."""
+    if subnet.network is None or subnet.peer_address is None:
+        return ()
+    return (Route(subnet.network),)
 
 
 def read_client(

@@ -1,64 +1,78 @@
-"""INI's `fixed-address`: addresses that are kept for one client each."""
+"""INI's `fixed-address`, and that no two clients are given one address."""
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from dataclasses import replace
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
-from twistvpn.config.networks import check_address, check_address6
-from twistvpn.interfaces import Lease
+from twistvpn.config.client_config import DEFAULT, read_overrides
+from twistvpn.interfaces import ALIKE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from ipaddress import IPv4Address
 
     from twistvpn.config.directive import Directive
-    from twistvpn.config.networks import Subnet
+    from twistvpn.config.settings import ServerSettings
+    from twistvpn.interfaces import ClientOverrides
 
 
-def read_fixed_addresses(lines: Sequence[Directive], subnet: Subnet) -> dict[str, Lease]:
-    """`NAME ADDRESS [ADDRESS6]` lines as leases by name.
+def check_distinct_addresses(
+    sections: Mapping[str, Sequence[Directive]], clients: Mapping[str, ClientOverrides]
+) -> None:
+    """Raise `ConfigError` where two sections [client NAME] want one address."""
+    wanted: dict[IPv4Address | IPv6Address, str] = {}
+    for name, overrides in clients.items():
+        for address in overrides.addresses:
+            if address in wanted:
+                line = next(item for item in sections[name] if "-push" in item.name)
+                raise line.error(f"{name} and {wanted[address]} want one address, {address}; give each its own")
+            wanted[address] = name
+
+
+def with_fixed_addresses(
+    lines: Sequence[Directive], server: ServerSettings, clients: Mapping[str, ClientOverrides]
+) -> dict[str, ClientOverrides]:
+    """`clients` with the addresses of `NAME ADDRESS [ADDRESS6]` lines.
 
     Raises `ConfigError` where a name or an address comes twice, or an address is not free for a client.
     """
-    fixed: dict[str, Lease] = {}
-    wanted = _own_addresses(subnet)
+    merged = dict(clients)
+    wanted = {address: name for name, overrides in clients.items() for address in overrides.addresses}
+    named: set[str] = set()
     for line in lines:
         if len(line.args) not in {2, 3}:
             raise line.error("is written NAME ADDRESS [ADDRESS6]")
         name = line.args[0]
-        if name in fixed:
+        before = merged.get(name) or clients.get(DEFAULT, ALIKE)
+        if name in named or (name in clients and before.addresses):
             raise line.error(f"{name} has an address already; keep one of the lines")
-        fixed[name] = lease = _lease(line, subnet)
-        for address in lease:
-            if address is None:
-                continue
+        named.add(name)
+        fixed = read_overrides(_options(line, server), server)
+        for address in fixed.addresses:
             if address in wanted:
                 raise line.error(f"{name} and {wanted[address]} want one address, {address}; give each its own")
             wanted[address] = name
-    return fixed
+        merged[name] = replace(before, ifconfig=fixed.ifconfig, ifconfig6=fixed.ifconfig6)
+    return merged
 
 
-def _own_addresses(subnet: Subnet) -> dict[IPv4Address | IPv6Address, str]:
-    own: dict[IPv4Address | IPv6Address, str] = {}
-    if subnet.network is not None:
-        own[subnet.address or subnet.network.network_address + 1] = "the server"
-    if subnet.network6 is not None:
-        own[subnet.address6 or subnet.network6.network_address + 1] = "the server"
-    return own
-
-
-def _lease(line: Directive, subnet: Subnet) -> Lease:
-    ipv4: IPv4Address | None = None
-    ipv6: IPv6Address | None = None
+def _options(line: Directive, server: ServerSettings) -> list[Directive]:
+    """The line's addresses as `ifconfig-push` and `ifconfig-ipv6-push`."""
+    options: list[Directive] = []
     for text in line.args[1:]:
         try:
             address = ip_address(text)
         except ValueError:
             raise line.error(f"{text!r} is not an address") from None
-        if isinstance(address, IPv4Address) and ipv4 is None and subnet.network is not None:
-            ipv4 = check_address(line, address, subnet.network)
-        elif isinstance(address, IPv6Address) and ipv6 is None and subnet.network6 is not None:
-            ipv6 = check_address6(line, address, subnet.network6)
-        else:
+        name = "ifconfig-ipv6-push" if isinstance(address, IPv6Address) else "ifconfig-push"
+        network = server.network6 if isinstance(address, IPv6Address) else server.network
+        if network is None or any(option.name == name for option in options):
             raise line.error(f"{address} has no network of its family left to be in")
-    return Lease(ipv4, ipv6)
+        if address not in network or address == network.network_address:
+            raise line.error(f"{address} is not the address of a host in {network}")
+        if address.version == 4 and address == network.broadcast_address:
+            raise line.error(f"{address} is not the address of a host in {network}")
+        options.append(replace(line, name=name, args=(text,)))
+    return options

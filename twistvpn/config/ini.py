@@ -8,23 +8,27 @@ from typing import TYPE_CHECKING, TypeVar
 
 from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
 
-from twistvpn.config.assemble import assemble, read_client, read_server
+from twistvpn.config.assemble import assemble, read_client, read_device, read_server
+from twistvpn.config.client_config import read_overrides
 from twistvpn.config.directive import Directives
 from twistvpn.config.endpoints import ini_listen, ini_remote
-from twistvpn.config.fixed import read_fixed_addresses
+from twistvpn.config.fixed import check_distinct_addresses, with_fixed_addresses
 from twistvpn.config.ini_lexer import lex_ini
-from twistvpn.config.networks import (
+from twistvpn.config.networks import ini_route
+from twistvpn.config.options import OPTIONS, nearest
+from twistvpn.config.subnet import (
     Subnet,
     check_address,
     check_address6,
     check_network,
     check_network6,
     check_pool,
-    check_pool_without_server,
-    ini_route,
+    topology_of,
+    with_own_peer,
+    with_whole_pool,
+    with_whole_pool6,
 )
-from twistvpn.config.options import OPTIONS, nearest
-from twistvpn.config.values import ipv4, ipv4_network, ipv6, ipv6_network, port, text_of
+from twistvpn.config.values import ipv4, ipv4_network, ipv6, ipv6_interface, ipv6_network, port, text_of
 from twistvpn.errors import ConfigError
 from twistvpn.wire.roles import Role
 
@@ -32,17 +36,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from twistvpn.config.directive import Directive
+    from twistvpn.config.ini_lexer import IniText
     from twistvpn.config.settings import ClientSettings, Listen, Remote, ServerSettings, Settings
 
 
 def read_ini(text: str, file: str, directory: str) -> Settings:
     """The settings in an INI text; relative paths are taken from `directory`.  Raises `ConfigError`."""
-    items, sections = lex_ini(text, file)
-    role = _role(file, sections)
-    directives = Directives(items, file=file, directory=directory)
+    read = lex_ini(text, file)
+    role = _role(file, read.lines)
+    directives = Directives(read.items, file=file, directory=directory)
     _check_roles(directives, role)
     if role is Role.SERVER:
-        return assemble(directives, role, server=_server(directives))
+        return assemble(directives, role, server=_with_clients(directives, _server(directives), read))
+    for name in read.clients:
+        section = f"client {name}"
+        message = "has no meaning for a client; remove the section"
+        raise ConfigError(message, file=file, line=read.lines[section], option=f"[{section}]")
     return assemble(directives, role, client=_client(directives))
 
 
@@ -76,9 +85,23 @@ def _server(directives: Directives) -> ServerSettings:
     for item in directives.every("authenticators"):
         _check_authenticator(item)
     subnet = _subnet(directives)
-    routes = tuple(ini_route(item) for item in directives.every("route"))
-    fixed = read_fixed_addresses(directives.every("fixed-address"), subnet)
-    return replace(read_server(directives, listen, subnet, routes), fixed_addresses=fixed)
+    return read_server(directives, listen, subnet, tuple(ini_route(item) for item in directives.every("route")))
+
+
+def _with_clients(directives: Directives, server: ServerSettings, read: IniText) -> ServerSettings:
+    """The server with what is different for single clients: sections, and `fixed-address` for addresses alone."""
+    folder, exclusive = directives.last("client-config-dir"), directives.last("ccd-exclusive")
+    fixed = directives.every("fixed-address")
+    for name in read.clients:
+        if folder is not None:
+            raise folder.error(f"contradicts [client {name}] (line {read.lines[f'client {name}']}); keep one of them")
+    if folder is not None and fixed:
+        raise folder.contradiction(fixed[0])
+    if exclusive is not None and folder is None and not read.clients and not fixed:
+        raise exclusive.error("there are no settings for single clients, so nobody could come in")
+    clients = {name: read_overrides(items, server) for name, items in read.clients.items()}
+    check_distinct_addresses(read.clients, clients)
+    return replace(server, clients=with_fixed_addresses(fixed, server, clients))
 
 
 def _key(item: Listen | Remote) -> str:
@@ -108,26 +131,46 @@ def _subnet(directives: Directives) -> Subnet:
     network_option, network6_option = directives.last("network"), directives.last("network6")
     if network_option is None and network6_option is None and "server-bridge" not in directives:
         raise directives.missing("network", "is missing in [server]; write network = 10.8.0.0/24")
-    network = network6 = address = address6 = pool = None
+    subnet = Subnet(topology=topology_of(directives, read_device(directives).dev_type))
     if network_option is not None:
-        network = check_network(network_option, _network4(network_option))
+        network = check_network(network_option, _network4(network_option), subnet.topology)
+        subnet = with_own_peer(replace(subnet, network=network))
     if network6_option is not None:
         network6 = check_network6(network6_option, ipv6_network(network6_option, network6_option.args[0]))
-    own, own6, pool_option = (directives.last(name) for name in ("address", "address6", "pool"))
+        subnet = replace(subnet, network6=network6)
+    return _with_pools(directives, _with_own_addresses(directives, subnet))
+
+
+def _with_own_addresses(directives: Directives, subnet: Subnet) -> Subnet:
+    own, own6 = directives.last("address"), directives.last("address6")
     if own is not None:
-        address = check_address(own, ipv4(own, own.args[0]), _needed(own, network, "network"))
+        if subnet.peer_address is not None:
+            raise own.error(f"in topology {subnet.topology} it is the network's first one; remove it")
+        network = _needed(own, subnet.network, "network")
+        subnet = replace(subnet, address=check_address(own, ipv4(own, own.args[0]), network))
     if own6 is not None:
-        address6 = check_address6(own6, ipv6(own6, own6.args[0]), _needed(own6, network6, "network6"))
-    if pool_option is not None:
-        first, dash, last = pool_option.args[0].partition("-")
-        if not dash:
-            raise pool_option.error("a pool is written FIRST-LAST, as 10.8.0.10-10.8.0.99")
-        ends = ipv4(pool_option, first.strip()), ipv4(pool_option, last.strip())
-        pool = check_pool(pool_option, ends, _needed(pool_option, network, "network"))
-    subnet = Subnet(network, network6, address, address6, pool)
-    if pool_option is not None:
-        check_pool_without_server(pool_option, subnet)
+        network6 = _needed(own6, subnet.network6, "network6")
+        subnet = replace(subnet, address6=check_address6(own6, ipv6(own6, own6.args[0]), network6))
     return subnet
+
+
+def _with_pools(directives: Directives, subnet: Subnet) -> Subnet:
+    pool, pool6 = directives.last("pool"), directives.last("pool6")
+    if pool is None:
+        subnet = with_whole_pool(subnet)
+    else:
+        _needed(pool, subnet.network, "network")
+        first, dash, last = pool.args[0].partition("-")
+        if not dash:
+            raise pool.error("a pool is written FIRST-LAST, as 10.8.0.10-10.8.0.99")
+        ends = ipv4(pool, first.strip()), ipv4(pool, last.strip())
+        subnet = replace(subnet, pool=check_pool(pool, ends, subnet))
+    if pool6 is None:
+        return with_whole_pool6(subnet)
+    _needed(pool6, subnet.network6, "network6")
+    interface = ipv6_interface(pool6, pool6.args[0])
+    check_network6(pool6, interface.network)
+    return replace(subnet, pool6=interface)
 
 
 def _network4(directive: Directive) -> IPv4Network:

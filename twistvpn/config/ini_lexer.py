@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from twistvpn.config.directive import Directive
 from twistvpn.config.lexer import split_words
@@ -55,11 +55,18 @@ SECTIONS: dict[str, dict[str, Form]] = {
         "address6": Form.WHOLE,
         "pool": Form.WHOLE,
         "server-bridge": Form.WORDS,
+        "pool6": Form.WHOLE,
+        "topology": Form.WHOLE,
+        "ifconfig-pool-persist": Form.WORDS,
         "fixed-address": Form.WORD_LINES,
         "push": Form.WHOLE_LINES,
         "client-to-client": Form.FLAG,
         "duplicate-cn": Form.FLAG,
         "max-clients": Form.WHOLE,
+        "max-routes-per-client": Form.WHOLE,
+        "client-config-dir": Form.WHOLE,
+        "ccd-exclusive": Form.FLAG,
+        "ifconfig-push-constraint": Form.WORDS,
         "auth": Form.WHOLE_LINES,
         "username-as-common-name": Form.FLAG,
         "auth-user-pass-optional": Form.FLAG,
@@ -139,6 +146,20 @@ SECTIONS: dict[str, dict[str, Form]] = {
 }
 """Every section and its options."""
 
+ONE_CLIENT: dict[str, Form] = {
+    "ifconfig-push": Form.WORDS,
+    "ifconfig-ipv6-push": Form.WORDS,
+    "iroute": Form.WORD_LINES,
+    "push": Form.WHOLE_LINES,
+    "push-remove": Form.WHOLE_LINES,
+    "push-reset": Form.FLAG,
+    "disable": Form.FLAG,
+    "max-routes-per-client": Form.WHOLE,
+    "ping": Form.WHOLE,
+    "ping-restart": Form.WHOLE,
+}
+"""The options of a section [client NAME]."""
+
 _NAMES = {
     ("server", "auth"): "authenticators",
     ("client", "connect-timeout"): "server-poll-timeout",
@@ -173,13 +194,39 @@ def is_ini(text: str) -> bool:
     return False
 
 
-def lex_ini(text: str, file: str) -> tuple[list[Directive], dict[str, int]]:
-    """The options in order, one directive for each line of a value, and each section's line.
+class IniText(NamedTuple):
+    """A text as its sections have it: one directive for each line of an option's value."""
+
+    items: list[Directive]
+    """The options of all sections but those of single clients, in order."""
+    clients: dict[str, list[Directive]]
+    """The options of each section [client NAME], by NAME."""
+    lines: dict[str, int]
+    """Each section's line."""
+
+
+def lex_ini(text: str, file: str) -> IniText:
+    """The options of a text.
 
     Raises `ConfigError` for what is not in `SECTIONS`, for duplicates and for a value that has not its option's form.
     """
     options, sections = _split(text.removeprefix("\ufeff"), file)
-    return [item for option in options for item in _directives(option)], sections
+    items: list[Directive] = []
+    clients: dict[str, list[Directive]] = {name: [] for section in sections if (name := _client_of(section))}
+    for option in options:
+        client = _client_of(option.section)
+        (clients[client] if client else items).extend(_directives(option))
+    return IniText(items, clients, sections)
+
+
+def _client_of(section: str) -> str:
+    """NAME of a section [client NAME], nothing of any other."""
+    kind, _, name = section.partition(" ")
+    return name.strip(_SPACE) if kind == "client" else ""
+
+
+def _forms(section: str) -> dict[str, Form]:
+    return ONE_CLIENT if _client_of(section) else SECTIONS[section]
 
 
 def _split(text: str, file: str) -> tuple[list[_Raw], dict[str, int]]:
@@ -218,7 +265,9 @@ def _header(content: str, file: str, number: int, sections: dict[str, int]) -> s
     name = content[1:].removesuffix("]").strip()
     if not content.endswith("]"):
         raise ConfigError("the section's closing bracket is missing", file=file, line=number, option=content)
-    if name not in SECTIONS:
+    if client := _client_of(name):
+        name = f"client {client}"
+    elif name not in SECTIONS:
         known = ", ".join(f"[{known}]" for known in SECTIONS)
         raise ConfigError(
             f"unknown section{nearest(name, SECTIONS) or f'; there are {known}'}",
@@ -242,7 +291,7 @@ def _option(content: str, file: str, number: int, section: str) -> _Raw:
         raise raw.error("stands before the first section")
     if not equals:
         raise raw.error("has no value; write it as NAME = VALUE")
-    if name not in SECTIONS[section]:
+    if name not in _forms(section):
         raise raw.error(f"unknown option in [{section}]{_mend_unknown(name, section)}")
     if value:
         raw.lines.append((number, value))
@@ -253,7 +302,7 @@ def _mend_unknown(name: str, section: str) -> str:
     for other, names in SECTIONS.items():
         if name in names:
             return f"; it belongs in [{other}]"
-    return nearest(name, SECTIONS[section]) or nearest(name, (n for names in SECTIONS.values() for n in names))
+    return nearest(name, _forms(section)) or nearest(name, (n for names in SECTIONS.values() for n in names))
 
 
 def _check_duplicate(option: _Raw, earlier: list[_Raw]) -> None:
@@ -265,7 +314,7 @@ def _check_duplicate(option: _Raw, earlier: list[_Raw]) -> None:
 def _directives(option: _Raw) -> Iterator[Directive]:
     """The option's value as directives: one for each line, none for `no`."""
     name = option.origin.option
-    form = SECTIONS[option.section][name]
+    form = _forms(option.section)[name]
     key = _NAMES.get((option.section, name), name)
     if not option.lines:
         raise option.error("has no value")

@@ -7,7 +7,7 @@ with a mend.  What protects something is never accepted without effect.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,14 @@ class Treatment(Enum):
     REFUSED = "refused"
 
 
+class Scope(Enum):
+    """Where an option may stand."""
+
+    CONFIGURATION = "in the configuration"
+    CLIENT = "in what is said about one client (a file in client-config-dir, a section [client NAME])"
+    BOTH = "in either"
+
+
 @dataclass(frozen=True)
 class Option:
     """A row of the table."""
@@ -38,6 +46,7 @@ class Option:
     """The only role whose configuration may have it; None for both."""
     inline: bool = False
     """May be a block, <name>...</name>."""
+    scope: Scope = Scope.CONFIGURATION
     reason: str = ""
     """Why it has no effect; or why it is refused and what to do instead."""
 
@@ -62,6 +71,10 @@ def _read(*rows: str, role: Role | None = None, inline: bool = False) -> list[Op
     return options
 
 
+def _in_scope(scope: Scope, rows: list[Option]) -> list[Option]:
+    return [replace(row, scope=scope) for row in rows]
+
+
 def _no_effect(reason: str, names: str, role: Role | None = None) -> list[Option]:
     return [Option(name, Treatment.NO_EFFECT, role=role, reason=reason) for name in names.split()]
 
@@ -77,7 +90,8 @@ def _refused(reason: str, names: str) -> list[Option]:
 _READ = [
     *_read("proto 1-1", "port 1-1", "lport 1-1", "local 1-3", "bind 0-1", "dev 1-1", "dev-type 1-1", "topology 1-1"),
     *_read("lladdr 1-1", "tun-mtu 1-2", "txqueuelen 1-1", "verb 1-1", "status 1-2", "user 1-1", "group 1-1", "cd 1-1"),
-    *_read("keepalive 2-2", "ping 1-1", "ping-restart 1-1", "ping-exit 1-1", "explicit-exit-notify 0-1"),
+    *_read("keepalive 2-2", "ping-exit 1-1", "explicit-exit-notify 0-1"),
+    *_in_scope(Scope.BOTH, _read("ping 1-1", "ping-restart 1-1")),
     *_read("route 1-4", "route-ipv6 1-3", "route-gateway 1-1", "route-metric 1-1"),
     *_read("ca 1-1", "cert 1-1", "key 1-1", "extra-certs 1-1", "pkcs12 1-1", "crl-verify 1-2", inline=True),
     *_read("askpass 0-1", "remote-cert-tls 1-1", "remote-cert-eku 1-1", "verify-x509-name 1-2"),
@@ -93,12 +107,21 @@ _READ = [
 
 _READ_SERVER = [
     *_read("server-bridge 0-4", "server 2-3", "server-ipv6 1-1", "ifconfig 2-2", "ifconfig-ipv6 2-2", role=Role.SERVER),
-    *_read("ifconfig-pool 2-3", "ifconfig-ipv6-pool 1-1", "push 1-1", "client-to-client", role=Role.SERVER),
+    *_read("ifconfig-pool 2-3", "ifconfig-ipv6-pool 1-1", "client-to-client", role=Role.SERVER),
     *_read("duplicate-cn", "max-clients 1-1", "verify-client-cert 0-1", role=Role.SERVER),
     *_read("username-as-common-name", "auth-user-pass-optional", "auth-gen-token 0-3", role=Role.SERVER),
     *_read("auth-gen-token-secret 0-1", role=Role.SERVER, inline=True),
     *_read("tls-crypt-v2-max-age 1-1", role=Role.SERVER),
-    *_read("tcp-nodelay", "port-share 2-3", role=Role.SERVER),
+    *_read("tcp-nodelay", "port-share 2-3", "ifconfig-pool-persist 1-2", role=Role.SERVER),
+    *_read("client-config-dir 1-1", "ccd-exclusive", "ifconfig-push-constraint 2-2", role=Role.SERVER),
+    *_in_scope(Scope.BOTH, _read("push 1-1", "max-routes-per-client 1-1", role=Role.SERVER)),
+    *_in_scope(
+        Scope.CLIENT,
+        [
+            *_read("ifconfig-push 1-3", "ifconfig-ipv6-push 1-2", "iroute 1-2", "iroute-ipv6 1-1", role=Role.SERVER),
+            *_read("push-reset", "push-remove 1-1", "disable", role=Role.SERVER),
+        ],
+    ),
 ]
 
 _READ_CLIENT = [
@@ -130,10 +153,9 @@ _NO_EFFECT = [
         "nothing takes exported keying material or messages out of the process", "keying-material-exporter echo"
     ),
     *_no_effect("the process keeps its priority", "nice"),
-    *_no_effect("leases are not kept over a restart", "ifconfig-pool-persist"),
     *_no_effect(
         "queues and tables size themselves",
-        "hash-size bcast-buffers tcp-queue-limit stale-routes-check max-routes max-routes-per-client memstats fast-io",
+        "hash-size bcast-buffers tcp-queue-limit stale-routes-check max-routes memstats fast-io",
     ),
     *_no_effect("one send takes packets of many flows, which have no common type of service", "passtos"),
     *_no_effect("the tun-mtu alone counts", "tun-mtu-extra tun-mtu-max mtu-test"),
@@ -172,7 +194,6 @@ _SCRIPT = "no script is run; remove it, and use twistvpn's Python interfaces whe
 _PUSHED = "this is what a server pushes, not an option of a configuration; remove it"
 _COMMAND = "this is a command, not an option of a configuration; run stock openvpn for it"
 _TOKEN = "keys and certificates are read from files; give ca, cert and key"  # noqa: S105 - says where keys come from
-_PER_CLIENT = "there are no per-client settings; remove it"
 _REMOVED = "stock OpenVPN has removed it as well; remove it"
 
 _REFUSED = [
@@ -201,11 +222,7 @@ _REFUSED = [
         "there is no proxy client; connect directly, or through a Twisted endpoint in INI syntax",
         "http-proxy http-proxy-option http-proxy-override http-proxy-user-pass socks-proxy",
     ),
-    *_refused(
-        _PER_CLIENT,
-        "client-config-dir ccd-exclusive ifconfig-push ifconfig-ipv6-push ifconfig-push-constraint iroute iroute-ipv6 "
-        "disable push-reset push-remove override-username",
-    ),
+    *_refused("there is no script that would give a client another name; remove it", "override-username"),
     *_refused(_PUSHED, "auth-token auth-token-user peer-id push-continuation protocol-flags key-derivation parameter"),
     *_refused("it looks at an obsolete extension; use remote-cert-tls", "ns-cert-type"),
     *_refused("use remote-cert-tls, which asks for key usage too", "remote-cert-ku"),
@@ -245,7 +262,7 @@ _REFUSED = [
     ),
 ]
 
-_SYNTAX = _read("config 1-1", "ignore-unknown-option 1-99")
+_SYNTAX = [*_in_scope(Scope.BOTH, _read("config 1-1")), *_read("ignore-unknown-option 1-99")]
 
 OPTIONS: dict[str, Option] = {
     option.name: option for option in [*_READ, *_READ_SERVER, *_READ_CLIENT, *_SYNTAX, *_NO_EFFECT, *_JUDGED, *_REFUSED]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twistvpn.config.judge import judge
-from twistvpn.config.options import ALIASES, OPTIONS, Treatment, nearest
+from twistvpn.config.options import ALIASES, OPTIONS, Scope, Treatment, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,6 +52,8 @@ def screen(
             if not (may_be_unknown is None or item.optional or item.name in may_be_unknown):
                 raise item.error(f"unknown option{nearest(item.name, OPTIONS) or '; remove it'}")
             directives.note(item, "is unknown, and was allowed to be")
+        elif option.scope is Scope.CLIENT:
+            raise item.error("is for one client; write it into the client's file in client-config-dir")
         elif option.treatment is Treatment.REFUSED:
             raise item.error(f"is not supported: {option.reason}")
         elif option.treatment is Treatment.NO_EFFECT:
@@ -59,11 +61,12 @@ def screen(
         elif option.treatment is Treatment.JUDGED:
             directives.note(item, f"changes nothing here: {judge(item)}")
         elif item.name != "ignore-unknown-option":
-            _check_arguments(item)
+            check_arguments(item)
             yield item
 
 
-def _check_arguments(item: Directive) -> None:
+def check_arguments(item: Directive) -> None:
+    """Raise `ConfigError` where an option that is read has not the number of arguments that it takes."""
     option = OPTIONS[item.name]
     least, most = option.arguments
     if item.inline:

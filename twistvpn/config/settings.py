@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from twistvpn.interfaces import NOTHING_ASKED, DeviceType, Lease, SocketOptions
+from twistvpn.interfaces import NOTHING_ASKED, ClientOverrides, DeviceType, SocketOptions
 from twistvpn.wire.compression import Compression
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
     from twistvpn.wire.roles import Role
 
@@ -246,24 +246,51 @@ class BridgeSettings:
 
 
 @dataclass(frozen=True)
+class PoolPersistence:
+    """`ifconfig-pool-persist`: where the pool remembers who had which address."""
+
+    path: str
+    interval: float = 600.0
+    """Seconds between two looks whether there is something new to write; 0: the file is only read."""
+
+
+@dataclass(frozen=True)
 class ServerSettings:
     """What only a server has."""
 
     listen: tuple[Listen, ...]
     network: IPv4Network | None
+    """What the server's device is in; in topologies net30 and p2p what `server` names, None without it."""
     network6: IPv6Network | None
+    topology: str = "subnet"
+    """'subnet', 'net30' or 'p2p'; a tap has no other than 'subnet'."""
     address: IPv4Address | None = None
     """The server's own address; the network's first one when None."""
     address6: IPv6Address | None = None
+    peer_address: IPv4Address | None = None
+    """The other end of the server's device, in topologies net30 and p2p alone."""
     pool: tuple[IPv4Address, IPv4Address] | None = None
-    """First and last address of the pool; every address of `network` but ours when None."""
+    """First and last address of the pool, which may lie outside of `network`; None: there is none."""
+    pool_netmask: IPv4Address | None = None
+    """The netmask that goes with an address of the pool in topology subnet; that of `network` when None."""
+    pool6: IPv6Interface | None = None
+    """First address of the IPv6 pool, and the network that it reaches to the end of; None: there is none."""
+    pool_persist: PoolPersistence | None = None
     bridge: BridgeSettings | None = None
     push: tuple[str, ...] = ()
     """Options in OpenVPN's syntax that every client is sent, without the ones the server adds by itself."""
     routes: tuple[Route, ...] = ()
     """Networks our own host reaches through the tun."""
-    fixed_addresses: Mapping[str, Lease] = field(default_factory=dict)
-    """Addresses kept for one client each, by its identity (common name)."""
+    clients: Mapping[str, ClientOverrides] = field(default_factory=dict)
+    """What is different for single clients, by identity (common name); 'DEFAULT' is for all that are not named."""
+    client_config_dir: str | None = None
+    """Folder with a file of options for each client, read when it connects."""
+    ccd_exclusive: bool = False
+    """Only clients that have a section or a file of their own come in."""
+    push_constraint: IPv4Network | None = None
+    """Where the IPv4 addresses must lie that single clients are given (`ifconfig-push-constraint`)."""
+    max_routes_per_client: int = 256
+    """Addresses and networks of one client at most."""
     client_to_client: bool = False
     duplicate_cn: bool = False
     max_clients: int = 1024

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_network
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -100,6 +100,16 @@ def ipv6_network(directive: Directive, text: str) -> IPv6Network:
     if not isinstance(network, IPv6Network):
         raise directive.error(f"{text!r} is not an IPv6 network; write it as fd00:1:2:3::/64")
     return network
+
+
+def ipv6_interface(directive: Directive, text: str) -> IPv6Interface:
+    """An IPv6 address with the prefix length of its network, ADDRESS/BITS."""
+    try:
+        if "/" in text:
+            return IPv6Interface(text)
+    except ValueError:
+        pass
+    raise directive.error(f"{text!r} is not an IPv6 address with its prefix length")
 
 
 def any_network(directive: Directive, text: str) -> IPv4Network | IPv6Network:

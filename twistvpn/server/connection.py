@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twistvpn.control.session import KeyEstablished, MessageReceived, RenegotiationFailed, SessionFailed
 from twistvpn.control.verify import common_name, tls_failure_words
 from twistvpn.errors import AuthenticationRejected, NegotiationError, PoolExhausted, TemporarilyRejected
-from twistvpn.interfaces import Lease
+from twistvpn.interfaces import ALIKE
 from twistvpn.server.authentication import refusal
 from twistvpn.server.offers import Agreement, agree
 from twistvpn.verbosity import log_observer
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from twistvpn.config.settings import DataSettings
     from twistvpn.control.session import Event
-    from twistvpn.interfaces import Buffer
+    from twistvpn.interfaces import Buffer, ClientOverrides, Lease
     from twistvpn.peer import Peer
     from twistvpn.server.authentication import Admission, Examination, Examiner
 
@@ -50,8 +50,11 @@ class ConnectionHost(Protocol):
     own_certificate: x509.Certificate | None
     examiner: Examiner
 
+    def overrides_for(self, identity: str) -> ClientOverrides:
+        """What is different for a client now; raises `AuthenticationRejected` where it must not be in."""
+
     def admit(self, connection: ServerConnection, identity: str) -> None:
-        """Give a client a lease and a peer-id; raises `PoolExhausted`."""
+        """Give a client a lease and a peer-id; raises `PoolExhausted` or `AuthenticationRejected`."""
 
     def options_for(self, connection: ServerConnection) -> list[str]:
         """What the client is pushed about the network."""
@@ -77,6 +80,8 @@ class ServerConnection:
     def __init__(self, host: ConnectionHost, clock: IReactorTime, described: str) -> None:
         self.identity: str | None = None
         self.lease: Lease | None = None
+        self.overrides: ClientOverrides = ALIKE
+        """What is different for this client, as its settings were when it was admitted."""
         self.peer_id: int | None = None
         self.peer_info: dict[str, str] = {}
         self.certificate_serial: int | None = None
@@ -212,6 +217,7 @@ class ServerConnection:
             self._turn_away(NegotiationError(f"renegotiated as {admission.identity}"))
             return
         try:
+            self._host.overrides_for(admission.identity)
             self.peer.rekeyed(event)
         except NegotiationError as error:
             self._turn_away(error)

@@ -23,11 +23,13 @@ from twistvpn.control.cookie import CookieJar
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts
 from twistvpn.data.layers import LAYERS
+from twistvpn.data.routes import RouteTable
 from twistvpn.deadlines import DeadlineQueue
-from twistvpn.errors import AuthenticationRejected
-from twistvpn.interfaces import Frame, IFrameReceiver, Lease
+from twistvpn.errors import AuthenticationRejected, ConfigError
+from twistvpn.interfaces import ALIKE, Frame, IFrameReceiver, Lease
 from twistvpn.link.addresses import readable
 from twistvpn.peer import Peer, build_peer, local_occ_string
+from twistvpn.server.addresses import AddressBook
 from twistvpn.server.authentication import Examiner
 from twistvpn.server.connection import ServerConnection
 from twistvpn.server.demux import NO_PEER_ID, Demux
@@ -39,7 +41,7 @@ from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from ipaddress import IPv4Address, IPv6Address
+    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
     from typing import Literal
 
     from twisted.internet.interfaces import IReactorTime
@@ -47,7 +49,16 @@ if TYPE_CHECKING:
     from twistvpn.config.settings import Settings
     from twistvpn.crypto.wrapping import Wrapping
     from twistvpn.data.layers import PeerTable
-    from twistvpn.interfaces import Address, Buffer, IAuthenticator, ILink, IPool, ITun
+    from twistvpn.interfaces import (
+        Address,
+        Buffer,
+        ClientOverrides,
+        IAuthenticator,
+        IClientSettings,
+        ILink,
+        IPool,
+        ITun,
+    )
     from twistvpn.server.control_keys import ControlKeyring
 
 
@@ -140,10 +151,11 @@ class VpnFactory(Factory):
         settings: Settings,
         keyring: ControlKeyring,
         tun: ITun,
-        pool: IPool,
+        pool: IPool | None,
         authenticator: IAuthenticator,
         own_addresses: tuple[IPv4Address | None, IPv6Address | None],
         clock: IReactorTime,
+        client_settings: IClientSettings | None = None,
     ) -> None:
         assert settings.server is not None
         self.settings = settings
@@ -157,9 +169,13 @@ class VpnFactory(Factory):
         self.connections: dict[Peer, ServerConnection] = {}
         self._server = settings.server
         self._keyring = keyring
-        self._pool = pool
+        self._book: AddressBook[ServerConnection] = AddressBook(pool)
+        self._client_settings = client_settings
         self.own_addresses = own_addresses
         """The IPv4 and the IPv6 address of the server inside the tunnel."""
+        if isinstance(self.routes, RouteTable):
+            # Whatever networks lie behind clients, our own addresses are not among them.
+            self.routes.join(None, [address for address in own_addresses if address is not None])
         self._offloads = sum(tun.offloads)
         self._written = 0
         """Frames for the tun in the batch at hand."""
@@ -235,13 +251,29 @@ class VpnFactory(Factory):
 
     # Clients come (`connection.ConnectionHost`)
 
+    def overrides_for(self, identity: str) -> ClientOverrides:
+        """See `ConnectionHost`."""
+        if self._client_settings is None:
+            return ALIKE
+        try:
+            overrides = self._client_settings.overrides(identity)
+        except ConfigError as error:
+            self.log.warn("{error}", error=error)
+            raise AuthenticationRejected("the server's settings for this client cannot be used") from None
+        if overrides.is_disabled:
+            raise AuthenticationRejected("this client is disabled")
+        return overrides
+
     def admit(self, connection: ServerConnection, identity: str) -> None:
         """Give a client a lease and a peer-id; whoever was in under the same identity makes room.
 
-        Raises `PoolExhausted`.
+        Raises `PoolExhausted`, and `AuthenticationRejected` where the client's own settings do not let it in.
         """
+        connection.overrides = self.overrides_for(identity)
         self._replace(identity)
-        connection.lease = self._pool.lease(identity)
+        for other in self._book.in_the_way(connection.overrides):
+            other.disconnect(f"its address is kept for {identity}")
+        connection.lease = self._book.lease(connection, identity, connection.overrides)
         connection.peer_id = heapq.heappop(self._free_ids) if self._free_ids else next(self._new_ids)
         assert connection.peer_id < NO_PEER_ID
         self._by_identity[identity] = connection
@@ -256,7 +288,13 @@ class VpnFactory(Factory):
         assert connection.lease is not None
         proto: Literal["udp", "tcp"] = "tcp" if connection.peer.link.is_stream else "udp"
         return network_options(
-            self._server, self.settings.device, connection.lease, *self.own_addresses, connection.peer_info, proto
+            self._server,
+            self.settings.device,
+            connection.lease,
+            connection.overrides,
+            *self.own_addresses,
+            connection.peer_info,
+            proto,
         )
 
     def connected(self, connection: ServerConnection) -> None:
@@ -267,9 +305,13 @@ class VpnFactory(Factory):
         before = self.demux.admit(peer, peer_id)
         if before is not None and before is not peer:
             before.close("another session has begun at its address")
-        self.routes.join(peer, _addresses(lease))
-        data = self.settings.data
-        peer.set_keepalive(data.ping, data.ping_restart or data.ping_exit)
+        self.routes.join(peer, self._networks_of(connection))
+        data, overrides = self.settings.data, connection.overrides
+        silence = data.ping_restart or data.ping_exit
+        peer.set_keepalive(
+            data.ping if overrides.ping is None else overrides.ping,
+            silence if overrides.ping_restart is None else overrides.ping_restart,
+        )
         client = ClientAddress(connection.identity or "", lease, connection.peer_info)
         protocol = self.buildProtocol(client)
         assert isinstance(protocol, ClientProtocol)
@@ -277,7 +319,7 @@ class VpnFactory(Factory):
         protocol.makeConnection(
             TunnelTransport(connection, client, ClientAddress("server", Lease(*self.own_addresses)))
         )
-        leased = ", ".join(str(address) for address in _addresses(lease))
+        leased = ", ".join(map(str, [*lease.addresses, *connection.overrides.iroutes]))
         self.log.info(
             "{client}: connected, address {leased}; {portrait}",
             client=connection,
@@ -286,6 +328,16 @@ class VpnFactory(Factory):
         )
         told = ", ".join(f"{name}={value}" for name, value in connection.peer_info.items())
         self.log.debug("{client}: peer info: {told}", client=connection, told=told)
+
+    def _networks_of(self, connection: ServerConnection) -> list[IPv4Address | IPv6Address | IPv4Network | IPv6Network]:
+        """What is routed to a client: its addresses and the networks behind it, as many as it may have."""
+        assert connection.lease is not None
+        overrides = connection.overrides
+        most = self._server.max_routes_per_client if overrides.max_routes is None else overrides.max_routes
+        wanted = [*connection.lease.addresses, *overrides.iroutes]
+        if len(wanted) > most:
+            self.log.warn("{client}: max-routes-per-client ({most}) reached", client=connection, most=most)
+        return wanted[:most]
 
     def ended(self, connection: ServerConnection, reason: str) -> None:
         """Take back what a client had."""
@@ -296,8 +348,8 @@ class VpnFactory(Factory):
         self._told_full = False
         self._disconnect(peer, reason)
         if connection.lease is not None:
-            self.routes.leave(peer, _addresses(connection.lease))
-            self._pool.release(connection.lease)
+            self.routes.leave(peer, (*connection.lease.addresses, *connection.overrides.iroutes))
+            self._book.release(connection)
         if connection.peer_id is not None:
             heapq.heappush(self._free_ids, connection.peer_id)
         if connection.identity is not None and self._by_identity.get(connection.identity) is connection:
@@ -372,7 +424,3 @@ class VpnFactory(Factory):
         for peer in list(self.connections):
             peer.close("the server has stopped")
         self.deadlines.stop()
-
-
-def _addresses(lease: Lease) -> list[IPv4Address | IPv6Address]:
-    return [address for address in lease if address is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
 
 from twistvpn.control.session import KeyDerivation
@@ -16,12 +17,15 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
     from typing import Literal
 
-    from twistvpn.config.settings import BridgeSettings, DataSettings, DeviceSettings, ServerSettings
-    from twistvpn.interfaces import Lease
+    from twistvpn.config.settings import DataSettings, DeviceSettings, ServerSettings
+    from twistvpn.interfaces import ClientOverrides, Lease
 
 _NCP_2_CIPHERS = ("AES-256-GCM", "AES-128-GCM")
 """What IV_NCP=2 without IV_CIPHERS stands for (2.4)."""
 _NUMBER = re.compile(r"[0-9]{1,9}")
+
+_ADDRESS_OPTIONS = frozenset({"ifconfig", "ifconfig-ipv6"})
+"""What `push-remove` takes away that is not among the options for all."""
 
 
 @dataclass(frozen=True)
@@ -97,39 +101,118 @@ def network_options(
     server: ServerSettings,
     device: DeviceSettings,
     lease: Lease,
+    overrides: ClientOverrides,
     own4: IPv4Address | None,
     own6: IPv6Address | None,
     info: Mapping[str, str],
     proto: Literal["udp", "tcp"],
 ) -> list[str]:
-    """The options that make a client part of the network: gateway, addresses, keepalive, and the admin's own."""
+    """The options that make a client part of the network: what all are told as it holds for this one, and addresses.
+
+    Where the admin pushes an option of the server's own, the admin's is the one.
+    """
     options = list(server.push)
-    if proto == "udp" and not any(option.startswith("explicit-exit-notify") for option in options):
-        # Nothing else tells us over UDP that a client has gone; its address is wanted back.
-        options.append("explicit-exit-notify 1")
-    if server.bridge is not None:
-        options += _bridge_options(server.bridge, lease)
-    elif device.dev_type is DeviceType.TAP and server.network is not None and lease.ipv4 is not None:
-        options += [f"route-gateway {own4}", f"ifconfig {lease.ipv4} {server.network.netmask}"]
-    elif server.network is not None and lease.ipv4 is not None:
-        options += [
-            f"route-gateway {own4}",
-            "topology subnet",
-            f"ifconfig {lease.ipv4} {server.network.netmask}",
-        ]
-    if server.network6 is not None and lease.ipv6 is not None:
-        options.append(f"ifconfig-ipv6 {lease.ipv6}/{server.network6.prefixlen} {own6}")
-    if server.push_ping:
-        options.append(f"ping {server.push_ping:g}")
-    if server.push_ping_restart:
-        options.append(f"ping-restart {server.push_ping_restart:g}")
-    if "IV_MTU" in info:
+    pushed = {option.split(maxsplit=1)[0] for option in options}
+    ours = _general(server, device, lease, own4, proto)
+    options += [option for option in ours if option.split(" ", 1)[0] not in pushed]
+    options += _ways_in(server, own4)
+    options = _without_iroutes(_for_one(options, overrides), overrides.iroutes)
+    options += _addresses(server, lease, overrides, own4, own6)
+    if "IV_MTU" in info and "tun-mtu" not in pushed:
         options.append(f"tun-mtu {device.mtu}")
     return options
 
 
-def _bridge_options(bridge: BridgeSettings, lease: Lease) -> list[str]:
-    options = [] if bridge.gateway is None else [f"route-gateway {bridge.gateway}"]
-    if lease.ipv4 is not None:
-        options.append(f"ifconfig {lease.ipv4} {bridge.netmask}")
+def _general(
+    server: ServerSettings, device: DeviceSettings, lease: Lease, own4: IPv4Address | None, proto: str
+) -> list[str]:
+    """What the server tells every client by itself."""
+    options = []
+    if proto == "udp":
+        # Nothing else tells us over UDP that a client has gone; its address is wanted back.
+        options.append("explicit-exit-notify 1")
+    if server.bridge is not None:
+        options += [] if server.bridge.gateway is None else [f"route-gateway {server.bridge.gateway}"]
+    elif own4 is not None:
+        if server.topology == "subnet" and server.network is not None and lease.ipv4 in server.network:
+            options.append(f"route-gateway {own4}")
+        if device.dev_type is DeviceType.TUN:
+            options.append(f"topology {server.topology}")
+    if server.push_ping:
+        options.append(f"ping {server.push_ping:g}")
+    if server.push_ping_restart:
+        options.append(f"ping-restart {server.push_ping_restart:g}")
     return options
+
+
+def _ways_in(server: ServerSettings, own4: IPv4Address | None) -> list[str]:
+    """In point-to-point topologies clients need a route to the server, or to each other."""
+    if server.topology == "subnet" or server.network is None:
+        return []
+    if server.client_to_client:
+        return [f"route {server.network.network_address} {server.network.netmask}"]
+    return [f"route {own4}"] if server.topology == "net30" else []
+
+
+def _for_one(options: Sequence[str], overrides: ClientOverrides) -> list[str]:
+    """`push-reset`, `push-remove` and `push` of one client."""
+    removed = tuple(text for text in overrides.push_remove if text not in _ADDRESS_OPTIONS)
+    kept = [] if overrides.is_push_reset else [option for option in options if not option.startswith(removed)]
+    return [*kept, *overrides.push]
+
+
+def _without_iroutes(options: Sequence[str], iroutes: Sequence[IPv4Network | IPv6Network]) -> list[str]:
+    """Without routes into the tunnel to what lies behind the client itself."""
+    behind = set(iroutes)
+    return [option for option in options if _plain_route(option) not in behind] if behind else list(options)
+
+
+def _plain_route(option: str) -> IPv4Network | IPv6Network | None:
+    """The network of a pushed route without gateway or metric, None for anything else."""
+    try:
+        match option.split():
+            case ["route", address]:
+                return IPv4Network(address)
+            case ["route", address, netmask]:
+                return IPv4Network(f"{address}/{netmask}")
+            case ["route-ipv6", network]:
+                return IPv6Network(network, strict=False)
+    except ValueError:
+        pass
+    return None
+
+
+def _addresses(
+    server: ServerSettings,
+    lease: Lease,
+    overrides: ClientOverrides,
+    own4: IPv4Address | None,
+    own6: IPv6Address | None,
+) -> list[str]:
+    options = []
+    ifconfig = overrides.ifconfig
+    if lease.ipv4 is not None and "ifconfig" not in overrides.push_remove:
+        address = lease.ipv4 if ifconfig is None else ifconfig.alias or ifconfig.address
+        second = _second(server, lease, own4) if ifconfig is None else ifconfig.second
+        options.append(f"ifconfig {address} {second}")
+    if lease.ipv6 is not None and "ifconfig-ipv6" not in overrides.push_remove:
+        own = overrides.ifconfig6
+        gateway = own6 if own is None else own.gateway or own6
+        bits = own.interface.network.prefixlen if own is not None else _prefix_length6(server)
+        options.append(f"ifconfig-ipv6 {lease.ipv6}/{bits}" + ("" if gateway is None else f" {gateway}"))
+    return options
+
+
+def _second(server: ServerSettings, lease: Lease, own4: IPv4Address | None) -> IPv4Address | None:
+    """What follows a client's address in `ifconfig`: the netmask, or the other end's address."""
+    if server.topology != "subnet":
+        return lease.peer4 or own4
+    if server.bridge is not None:
+        return server.bridge.netmask
+    if server.pool_netmask is not None or server.network is None:
+        return server.pool_netmask
+    return server.network.netmask
+
+
+def _prefix_length6(server: ServerSettings) -> int:
+    return 64 if server.network6 is None else server.network6.prefixlen

@@ -13,123 +13,149 @@ from twistvpn.errors import PoolExhausted
 from twistvpn.interfaces import IPool, Lease
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
     from twistvpn.config.settings import ServerSettings
 
-IPV6_POOL_OFFSET = 0x1000
-"""The first client's place in the IPv6 network, where stock servers begin too."""
-
-_IPV6_ONLY_SIZE = 0x10000
+_BLOCK = 4
+"""Addresses in the /30 that a client has to itself in topology net30: network, the other end's, its own, broadcast."""
 
 
 @dataclass(frozen=True)
 class PoolRange:
-    """A run of addresses; place n of the IPv4 run and place n of the IPv6 run go to one client together."""
+    """A run of places; place n of the IPv4 run and place n of the IPv6 run go to one client together."""
 
     size: int
     first4: IPv4Address | None
     first6: IPv6Address | None
+    is_net30: bool = False
+    """Whether a place is a /30 block of IPv4 addresses, which `first4` is the first of, instead of one address."""
 
     def at(self, place: int) -> Lease:
         """The addresses at `place`, counted from 0."""
-        return Lease(
-            None if self.first4 is None else self.first4 + place,
+        ipv4, ipv6 = self.base(place)
+        if ipv4 is None or not self.is_net30:
+            return Lease(ipv4, ipv6)
+        return Lease(ipv4 + 2, ipv6, ipv4 + 1)
+
+    def base(self, place: int) -> tuple[IPv4Address | None, IPv6Address | None]:
+        """The first addresses of a place, which name it."""
+        return (
+            None if self.first4 is None else self.first4 + place * (_BLOCK if self.is_net30 else 1),
             None if self.first6 is None else self.first6 + place,
         )
 
+    def place_of(self, address: IPv4Address | IPv6Address) -> int | None:
+        """The place that `address` belongs to, None where it is outside."""
+        first = self.first4 if isinstance(address, IPv4Address) else self.first6
+        if first is None:
+            return None
+        place = int(address) - int(first)
+        if self.is_net30 and isinstance(address, IPv4Address):
+            place //= _BLOCK
+        return place if 0 <= place < self.size else None
 
-def pool_range(settings: ServerSettings) -> PoolRange:
-    """The range that `network`, `network6` and `pool` leave for clients."""
-    first6 = None if settings.network6 is None else settings.network6.network_address + IPV6_POOL_OFFSET
-    if settings.bridge is not None and settings.bridge.pool is not None:
-        first, last = settings.bridge.pool
-    elif settings.network is None:
-        return PoolRange(_IPV6_ONLY_SIZE, None, first6)
-    elif settings.pool is not None:
-        first, last = settings.pool
-    else:
-        first, last = settings.network.network_address + 1, settings.network.broadcast_address - 1
-    return PoolRange(int(last) - int(first) + 1, first, first6)
+
+def pool_range(settings: ServerSettings) -> PoolRange | None:
+    """The range that `pool` and `pool6` make, or None where there is no pool at all."""
+    is_net30 = settings.topology == "net30"
+    sizes: list[int] = []
+    first4: IPv4Address | None = None
+    first6: IPv6Address | None = None
+    pool = settings.pool if settings.bridge is None else settings.bridge.pool
+    if pool is not None:
+        first4, last = pool
+        if is_net30:
+            first4 = IPv4Address(int(first4) - int(first4) % _BLOCK)
+        sizes.append((int(last) - int(first4)) // (_BLOCK if is_net30 else 1) + 1)
+    if settings.pool6 is not None:
+        network = settings.pool6.network
+        # A network's first address is for its routers (RFC 4291 section 2.6.1).
+        first6 = max(settings.pool6.ip, network.network_address + 1)
+        sizes.append(int(network.broadcast_address) - int(first6) + 1)
+    return PoolRange(min(sizes), first4, first6, is_net30) if sizes else None
 
 
 @implementer(IPool)
 class AddressPool:
     """Leases each client the place it had before if that is free, else one nobody has had, else the one free longest.
 
-    `taken` are addresses that are never handed out (the server's own); `fixed` are those kept for one
-    identity each.  Memory grows with the places in use or once used, not with the network.
+    `taken` are addresses that are never handed out (the server's own, and those kept for single clients).  Memory grows
+    with the places in use or once used, not with the network.
     """
 
-    def __init__(
-        self,
-        places: PoolRange,
-        taken: frozenset[IPv4Address | IPv6Address],
-        fixed: Mapping[str, Lease] | None = None,
-    ) -> None:
-        self._places = places
-        self._fixed = dict(fixed or {})
-        self._taken = taken.union(
-            *({address for address in lease if address is not None} for lease in self._fixed.values())
-        )
-        self._fixed_in_use: set[str] = set()
+    def __init__(self, places: PoolRange, taken: frozenset[IPv4Address | IPv6Address]) -> None:
+        self.places = places
+        self._taken = taken
         self._next = 0
-        self._in_use: dict[Lease, tuple[int, str]] = {}
-        self._free: OrderedDict[int, str] = OrderedDict()
-        self._last_place: dict[str, int] = {}
+        self._in_use: dict[Lease, int] = {}
+        self._free: OrderedDict[int, None] = OrderedDict()
+        """Places that were used once, the one free longest first."""
+        self._kept: set[int] = set()
+        """Places that nobody else is given, free or not."""
+        self._owners: dict[int, str] = {}
+        """Who has a place, or had it last."""
+        self._places_of: dict[str, int] = {}
 
     def lease(self, identity: str) -> Lease:
         """See `IPool`."""
-        fixed = self._fixed.get(identity)
-        if fixed is not None:
-            return self._lease_fixed(identity, fixed)
         place = self._choose(identity)
-        lease = self._places.at(place)
-        self._in_use[lease] = (place, identity)
-        self._last_place[identity] = place
-        return lease
-
-    def _lease_fixed(self, identity: str, lease: Lease) -> Lease:
-        if identity in self._fixed_in_use:
-            wanted = lease.ipv4 or lease.ipv6
-            raise PoolExhausted(f"the address kept for {identity}, {wanted}, is in use by another client of that name")
-        self._fixed_in_use.add(identity)
+        lease = self.places.at(place)
+        self._in_use[lease] = place
+        self._set_owner(place, identity)
         return lease
 
     def _choose(self, identity: str) -> int:
-        before = self._last_place.get(identity)
-        if before is not None and before in self._free:
-            del self._free[before]
+        before = self._places_of.get(identity)
+        if before is not None and self._is_free(before):
+            self._free.pop(before, None)
             return before
-        while self._next < self._places.size:
+        while self._next < self.places.size:
             place = self._next
             self._next += 1
-            if self._taken.isdisjoint(self._places.at(place)):
+            if place not in self._owners and self._may_use(place):
                 return place
         if not self._free:
-            raise PoolExhausted(f"all {len(self._in_use)} addresses of the pool are taken")
-        place, former = self._free.popitem(last=False)
-        if self._last_place.get(former) == place:
-            del self._last_place[former]
-        return place
+            raise PoolExhausted(f"all {len(self._in_use) + len(self._kept)} addresses of the pool are taken")
+        return self._free.popitem(last=False)[0]
+
+    def _is_free(self, place: int) -> bool:
+        return place in self._free or (place in self._kept and self.places.at(place) not in self._in_use)
+
+    def _may_use(self, place: int) -> bool:
+        return self._taken.isdisjoint(address for address in self.places.at(place) if address is not None)
+
+    def _set_owner(self, place: int, identity: str) -> None:
+        former = self._owners.get(place)
+        if former is not None and self._places_of.get(former) == place:
+            del self._places_of[former]
+        self._owners[place] = identity
+        self._places_of[identity] = place
 
     def release(self, lease: Lease) -> None:
         """See `IPool`."""
-        entry = self._in_use.pop(lease, None)
-        if entry is not None:
-            place, identity = entry
-            self._free[place] = identity
-            return
-        self._fixed_in_use.difference_update([identity for identity, fixed in self._fixed.items() if fixed == lease])
+        place = self._in_use.pop(lease, None)
+        if place is not None and place not in self._kept:
+            self._free[place] = None
 
+    # What outlives the process
 
-@implementer(IPool)
-class NoAddresses:
-    """For clients that get theirs from somebody else: a DHCP server on the network that a tap is bridged to."""
+    def remember(self, identity: str, place: int) -> bool:
+        """Give `place` to `identity` when it comes, as if it had had it before; False where the place is not free."""
+        if not self._may_use(place) or self.places.at(place) in self._in_use:
+            return False
+        self._set_owner(place, identity)
+        self._free[place] = None
+        return True
 
-    def lease(self, _identity: str) -> Lease:
-        """See `IPool`."""
-        return Lease(None, None)
+    def keep(self, identity: str, place: int) -> bool:
+        """The same, and give it to nobody else."""
+        if not self.remember(identity, place):
+            return False
+        del self._free[place]
+        self._kept.add(place)
+        return True
 
-    def release(self, lease: Lease) -> None:
-        """Nothing was taken."""
+    def remembered(self) -> Iterator[tuple[str, int]]:
+        """Who has each place or had it last, in the order of the places."""
+        return ((identity, place) for place, identity in sorted(self._owners.items()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, ip_address
 from typing import TYPE_CHECKING
 
 from twisted.application.service import Service
@@ -22,8 +22,9 @@ from twistvpn.data.mss import ETHERNET_MTU, link_overhead
 from twistvpn.interfaces import DeviceType
 from twistvpn.server.control_keys import control_keyring
 from twistvpn.server.factory import VpnFactory
+from twistvpn.server.lease_file import LeaseFile
 from twistvpn.server.listening import Listeners, make_port_share
-from twistvpn.server.pool import AddressPool, NoAddresses, pool_range
+from twistvpn.server.pool import AddressPool, pool_range
 from twistvpn.server.status import format_status
 from twistvpn.status_file import write_status_file
 from twistvpn.verbosity import log_observer
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from twistvpn.config.settings import DeviceSettings, Route, ServerSettings, Settings
-    from twistvpn.interfaces import IAuthenticator, IClientKeyVerifier, ILinkReceiver, IPool, ITun
+    from twistvpn.interfaces import IAuthenticator, IClientKeyVerifier, IClientSettings, ILinkReceiver, IPool, ITun
     from twistvpn.peer import Peer
     from twistvpn.server.listening import Listening
     from twistvpn.tun.netlink import NetworkConfigurator
@@ -86,7 +87,7 @@ class VpnServerService(Service):
     alone, for applications that take packets themselves.  `on_fatal` is told why the server cannot go on.
     `factory`, made by `factory_class`, is there once the service has opened its device.  `pool` replaces the
     configured addresses, `listen` the sockets: it is given the receiver of every link.  `client_key_verifier` is asked
-    about clients with tls-crypt-v2 keys.
+    about clients with tls-crypt-v2 keys.  `client_settings` knows what is different for single clients; None: nothing.
     """
 
     log = Logger(observer=log_observer)
@@ -103,6 +104,7 @@ class VpnServerService(Service):
         factory_class: type[VpnFactory] = VpnFactory,
         pool: IPool | None = None,
         client_key_verifier: IClientKeyVerifier | None = None,
+        client_settings: IClientSettings | None = None,
         listen: Callable[[ILinkReceiver], Listening] | None = None,
     ) -> None:
         assert settings.server is not None
@@ -118,6 +120,8 @@ class VpnServerService(Service):
         self._keyring = control_keyring(settings.control, client_key_verifier)
         self._own = own_addresses(settings.server)
         self._pool = pool
+        self._client_settings = client_settings
+        self._leases: LeaseFile | None = None
         self._listen = listen or partial(
             Listeners,
             reactor,
@@ -152,7 +156,14 @@ class VpnServerService(Service):
             self._configure(tun)
             pool = self._pool or self._configured_pool()
             self.factory = self.factory_class(
-                self.settings, self._keyring, tun, pool, self._authenticator, self._own, self._reactor
+                self.settings,
+                self._keyring,
+                tun,
+                pool,
+                self._authenticator,
+                self._own,
+                self._reactor,
+                self._client_settings,
             )
             self._listeners = self._listen(self.factory.demux)
             self._listeners.bind()
@@ -162,12 +173,17 @@ class VpnServerService(Service):
             tun.close()
             raise
 
-    def _configured_pool(self) -> IPool:
-        bridge = self._server.bridge
-        if bridge is not None and bridge.pool is None and self._server.network6 is None:
-            return NoAddresses()
-        taken = frozenset(address for address in self._own if address is not None)
-        return AddressPool(pool_range(self._server), taken, self._server.fixed_addresses)
+    def _configured_pool(self) -> IPool | None:
+        places = pool_range(self._server)
+        if places is None:
+            return None
+        own = [address for address in (*self._own, self._server.peer_address) if address is not None]
+        kept = self._client_settings.kept_addresses() if self._client_settings is not None else ()
+        pool = AddressPool(places, frozenset((*own, *kept)))
+        if self._server.pool_persist is not None:
+            self._leases = LeaseFile(self._server.pool_persist, pool)
+            self._leases.load()
+        return pool
 
     def _configure(self, tun: ITun) -> None:
         host, server, device = self._configurator, self._server, self.settings.device
@@ -180,7 +196,10 @@ class VpnServerService(Service):
             host.set_lladdr(tun.name, device.lladdr)
         host.set_up(tun.name)
         mtu = _path_mtu(self.settings)
-        if ipv4 is not None and server.network is not None:
+        if server.peer_address is not None:
+            host.add_address(tun.name, IPv4Interface(f"{ipv4}/32"), mtu)
+            host.add_route(IPv4Network(server.peer_address), None, tun.name, None, mtu)
+        elif ipv4 is not None and server.network is not None:
             host.add_address(tun.name, IPv4Interface(f"{ipv4}/{server.network.prefixlen}"), mtu)
         if ipv6 is not None and server.network6 is not None:
             host.add_address(tun.name, IPv6Interface(f"{ipv6}/{server.network6.prefixlen}"), mtu)
@@ -215,6 +234,9 @@ class VpnServerService(Service):
         self._chore(CRL_INTERVAL, self.factory.enforce_crl)
         if isinstance(self.factory.routes, MacTable) and self._configurator is not None:
             self._learn_own_lladdrs(self.factory.tun, self.factory.routes, self._configurator)
+        persist = self._server.pool_persist
+        if self._leases is not None and persist is not None and persist.interval:
+            self._chore(persist.interval, self._leases.save)
         if self.settings.status is not None:
             self._chore(self.settings.status_interval, self._write_status)
 
@@ -271,6 +293,8 @@ class VpnServerService(Service):
             self._reactor.callLater(0.05, self._await_farewell, done, factory, until)
             return
         factory.stop()
+        if self._leases is not None:
+            self._leases.save()
         self.listeners.stop()
         self._unconfigure()
         factory.tun.close()

@@ -64,7 +64,6 @@ def _client(connection: ServerConnection) -> str:
 def _routes(connection: ServerConnection) -> list[str]:
     heard = connection.peer.channel.last_received or connection.since
     return [
-        f"{address},{_name(connection)},{readable(connection.peer.address)},{_time(heard)}"
-        for address in connection.lease or ()
-        if address is not None
+        f"{network},{_name(connection)},{readable(connection.peer.address)},{_time(heard)}"
+        for network in (*(connection.lease.addresses if connection.lease else ()), *connection.overrides.iroutes)
     ]

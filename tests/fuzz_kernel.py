@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 from tests.inner_packets import tcp, udp  # noqa: E402
 from tests.packet_formats import KINDS  # noqa: E402
 from twistvpn.data import pure  # noqa: E402
+from twistvpn.data.messages import OCC_MAGIC, PING  # noqa: E402
 from twistvpn.data.offload import VnetHeader  # noqa: E402
 from twistvpn.errors import MalformedPacket  # noqa: E402
 from twistvpn.interfaces import NO_OFFLOAD, Frame  # noqa: E402
@@ -143,6 +144,18 @@ class Generator:
             fields[3] = 50
         return Frame(packet, VnetHeader(*fields).encode())
 
+    def ethernet(self, frame: Frame) -> Frame:
+        """The same behind an Ethernet header."""
+        choose = self.random
+        kind = choose.choice((b"\x08\x00", b"\x86\xdd", b"\x08\x06"))
+        tags = [choose.choice((b"\x81\x00\0\x0a", b"\x88\xa8\0\x14")) for _ in range(choose.choice((0, 0, 1, 2, 3)))]
+        header = (choose.choice((b"\2", b"\3")) * 12 + b"".join(tags) + kind)[: choose.choice((99, 99, 99, 13))]
+        vnet = frame.vnet
+        if len(vnet) == len(NO_OFFLOAD) and vnet != NO_OFFLOAD:
+            known = VnetHeader.decode(vnet)
+            vnet = known._replace(csum_start=min(known.csum_start + len(header), 0xFFFF)).encode()
+        return Frame(header + bytes(frame.packet), vnet)
+
     def held(self, data: bytes) -> Buffer:
         """The same bytes in memory of their own, so that one byte too many is noticed."""
         return self.random.choice((bytes, bytearray, memoryview))(bytearray(data))
@@ -196,6 +209,25 @@ def spoilt(make: Generator, run: bytes, prefix_size: int) -> bytes:
     return bytes(data)
 
 
+def fuzz_ethernet(kernel: Kernel, make: Generator) -> None:
+    """Segment, coalesce, clamp and sort a batch of Ethernet frames."""
+    choose = make.random
+    frames = [make.ethernet(make.frame()) for _ in range(choose.randrange(4))]
+    own = [Frame(make.held(bytes(frame.packet)), frame.vnet) for frame in frames]
+    largest = choose.choice((0, 1000, make.number()))
+    same(lambda: kernel.segment_ethernet(own, largest), lambda: pure.segment_ethernet(frames, largest))
+    packets = [bytes(packet) for packet in pure.segment_ethernet(frames, 0)[0][:70]]
+    held: list[Buffer] = [make.held(packet) for packet in packets]
+    offloads = choose.choice((0x66, 0x66, 0, choose.randrange(128)))
+    same(lambda: kernel.coalesce_ethernet(held, offloads), lambda: pure.coalesce_ethernet(packets, offloads))
+    same(lambda: kernel.by_ethernet_source(held), lambda: pure.by_ethernet_source(packets))
+    same(lambda: kernel.by_stations(own), lambda: pure.by_stations(frames))
+    texts = [*packets, PING, OCC_MAGIC + choose.randbytes(choose.randrange(3))]
+    choose.shuffle(texts)
+    held = [make.held(text) for text in texts]
+    same(lambda: kernel.sort_ethernet(held, largest), lambda: pure.sort_ethernet(texts, largest))
+
+
 def fuzz_keys(kernel: Kernel, make: Generator) -> None:
     """Seal batches, spoil the runs and open them."""
     choose = make.random
@@ -247,6 +279,7 @@ def run_fuzzer(path: str, seconds: float, seed: int) -> None:
         make = Generator(seed + count)
         try:
             fuzz_packets(kernel, make)
+            fuzz_ethernet(kernel, make)
             fuzz_keys(kernel, make)
         except BaseException:
             say(f"with --seed {seed + count}")

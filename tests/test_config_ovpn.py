@@ -399,6 +399,7 @@ def test_cd_moves_relative_paths(files: ConfigFiles) -> None:
         ("dev vpn0\ndev-type null", "dev-type: 'null' is not one of tun, tap"),
         ("lladdr 02:00:00:00:00:01", "lladdr: only a tap has an Ethernet address; remove it, or use dev tap"),
         ("dev tap\nlladdr 02:00:00:00:01", "lladdr: '02:00:00:00:01' is not an Ethernet address"),
+        ("dev tap\ntun-mtu 65522", "tun-mtu: '65522' is not a whole number from 576 to 65521"),
         ("dev tap\nlladdr 03:00:00:00:00:01", "lladdr: 03:00:00:00:00:01 is the address of a group"),
         ("vlan-tagging", "vlan-tagging: is not supported: VLAN tags pass through as they are; remove it"),
         ("secret static.key", "secret: is not supported: static key mode has no TLS"),

@@ -18,6 +18,7 @@ from typing_extensions import Self
 
 from tests.netns import fresh_namespace, needs_tun
 from twistvpn.errors import EnvironmentRefusal
+from twistvpn.interfaces import DeviceType
 from twistvpn.tun.device import TunDevice, open_tun
 from twistvpn.tun.netlink import InterfaceAddress, LocalNetwork, NetworkConfigurator, NextHop
 
@@ -91,6 +92,21 @@ class TestOnAHost:
         assert "UP" in shown
         assert "inet 10.8.0.1/24" in shown
         assert "inet6 fd00:8::1/64 scope global nodad" in shown
+
+    @pytest.mark.usefixtures("host")
+    def test_a_tap_has_an_address_and_perhaps_a_bridge(self, network: NetworkConfigurator) -> None:
+        tap = open_tun(MemoryReactor(), "tap0", DeviceType.TAP)
+        try:
+            network.set_lladdr("tap0", "02:00:5e:10:00:01")
+            assert network.lladdrs("tap0") == [bytes.fromhex("02005e100001")]
+            assert network.lladdrs("tun0") == []
+            run_ip("link", "add", "br0", "address", "02:00:5e:10:00:02", "type", "bridge")
+            run_ip("link", "set", "tap0", "master", "br0")
+            assert network.lladdrs("tap0") == [bytes.fromhex("02005e100001"), bytes.fromhex("02005e100002")]
+            with pytest.raises(EnvironmentRefusal, match="cannot set the address of tap0 to 01:"):
+                network.set_lladdr("tap0", "01:00:5e:10:00:01")
+        finally:
+            tap.close()
 
     @pytest.mark.usefixtures("host")
     def test_routes_lead_where_they_are_told(self, network: NetworkConfigurator) -> None:

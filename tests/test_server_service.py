@@ -14,12 +14,13 @@ from twisted.logger import capturedLogs
 from tests.certificates import YESTERDAY, authority
 from tests.fake_host import FakeHost
 from twistvpn.config.load import parse
-from twistvpn.config.settings import Listen, Route, Settings
+from twistvpn.config.settings import DeviceSettings, Listen, Route, Settings
+from twistvpn.data.bridge import MacTable
 from twistvpn.errors import EnvironmentRefusal
-from twistvpn.interfaces import Frame
+from twistvpn.interfaces import DeviceType, Frame
 from twistvpn.memory import MemoryTun
 from twistvpn.server.auth import CertificateAuthenticator
-from twistvpn.server.service import CRL_INTERVAL, FAREWELL, VpnServerService, own_addresses
+from twistvpn.server.service import CRL_INTERVAL, FAREWELL, LLADDR_INTERVAL, VpnServerService, own_addresses
 from twistvpn.server.status import dropped, format_status
 from twistvpn.testing import pair, transfer, udp_packet
 
@@ -103,6 +104,22 @@ def test_everything_is_given_back() -> None:
     assert fixture.reactor.getReaders() == []
     assert fixture.reactor.getDelayedCalls() == []
     assert fixture.service.factory is None
+
+
+def test_a_tap_keeps_its_own_addresses_to_itself() -> None:
+    host = FakeHost()
+    device = DeviceSettings(dev="tap", dev_type=DeviceType.TAP, lladdr="02:00:5e:10:00:01")
+    routes = (Route(IPv4Network("192.168.7.0/24"), "10.8.0.9"), Route(IPv4Network("192.168.8.0/24")))
+    fixture = Fixture(replace(settings(UDP, routes=routes), device=device), host).start()
+    assert host.routes == ["192.168.7.0/24 via 10.8.0.9 dev tun0", "192.168.8.0/24 dev tun0"]
+    assert fixture.service.factory is not None
+    table = fixture.service.factory.routes
+    assert isinstance(table, MacTable)
+    assert table.own == {bytes.fromhex("02005e100001")}
+    host.lladdr = "02:00:5e:10:00:02"
+    fixture.reactor.advance(LLADDR_INTERVAL)
+    assert table.own == {bytes.fromhex("02005e100002")}
+    fixture.stop()
 
 
 def test_it_may_be_stopped_before_and_after_and_started_again() -> None:

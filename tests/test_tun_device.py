@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import struct
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from zope.interface.verify import verifyObject
 from tests.netns import can_open_tun, fresh_namespace
 from tests.recorders import FrameRecorder
 from twistvpn.errors import EnvironmentRefusal
-from twistvpn.interfaces import NO_OFFLOAD, Buffer, Frame, ITun
+from twistvpn.interfaces import NO_OFFLOAD, Buffer, DeviceType, Frame, ITun
 from twistvpn.tun.device import (
     ALL_OFFLOADS,
     IFF_VNET_HDR,
@@ -35,6 +36,7 @@ from twistvpn.tun.device import (
     TunDevice,
     open_tun,
 )
+from twistvpn.tun.netlink import NetworkConfigurator
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -96,8 +98,8 @@ class MemoryKernel:
         name = asked.rstrip(b"\0").decode()
         if flags & IFF_VNET_HDR and not self.has_vnet_header:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        if name == "tun%d":
-            name = next(f"tun{n}" for n in range(100) if f"tun{n}" not in self.interfaces.values())
+        if name in {"tun%d", "tap%d"}:
+            name = next(name % n for n in range(100) if name % n not in self.interfaces.values())
         if name in self.interfaces.values():
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         self.interfaces[fd] = name
@@ -264,6 +266,14 @@ class MemoryKernelTests(Contract, SynchronousTestCase):
         assert "No buffer space" in self.refusal(TUNSETIFF, errno.ENOBUFS)
         assert "offloads" in self.refusal(TUNSETOFFLOAD, errno.EPERM)
 
+    def test_a_tap_asks_for_ethernet(self) -> None:
+        names = [open_tun(self.reactor, name, DeviceType.TAP, calls=self.kernel.calls).name for name in ("tap", "lan")]
+        assert names == ["tap0", "lan"]
+        assert self.kernel.flags["lan"] & 0x0F == 2
+        self.kernel.refusals = {TUNSETIFF: errno.EINVAL}
+        with pytest.raises(EnvironmentRefusal, match=r"'lan0'.*is no single-queue tap device"):
+            open_tun(self.reactor, "lan0", DeviceType.TAP, calls=self.kernel.calls)
+
     def test_a_name_too_long_is_refused(self) -> None:
         with pytest.raises(EnvironmentRefusal, match="15 bytes"):
             self.open("interface-of-mine")
@@ -390,13 +400,9 @@ class KernelTests(Contract, SynchronousTestCase):
         self.addCleanup(device.close)
         return device
 
-    def configure(self, device: TunDevice) -> None:
-        from ipaddress import ip_interface
-
-        from twistvpn.tun.netlink import NetworkConfigurator
-
+    def configure(self, device: TunDevice, mtu: int = 65535) -> None:
         network = NetworkConfigurator()
-        network.set_mtu(device.name, 65535)
+        network.set_mtu(device.name, mtu)
         network.add_address(device.name, ip_interface(f"{HOST}/24"))
         network.set_up(device.name)
         self.socket.bind((HOST, PORT))
@@ -444,6 +450,21 @@ class KernelTests(Contract, SynchronousTestCase):
         with pytest.raises(EnvironmentRefusal, match="choose another name"):
             self.open("lo")
         assert self.open_files() == before
+
+    def test_a_tap_carries_frames_both_ways(self) -> None:
+        device = open_tun(self.reactor, "tap", DeviceType.TAP, offload=ALL_OFFLOADS, calls=self.calls)
+        self.addCleanup(device.close)
+        assert device.name == "tap0"
+        self.configure(device, 65521)
+        own, other = NetworkConfigurator().lladdrs("tap0")[0], b"\x02\0\0\0\0\2"
+        frame = own + other + b"\x08\x00" + udp_packet(PEER, HOST, b"hello")
+        device.write_frames([Frame(frame), Frame(b"short")])
+        assert self.socket.recv(100) == b"hello"
+        assert device.drops == {"invalid": 1}
+        self.socket.sendto(b"answer", (PEER, PORT))
+        # Nobody has told the host where that is: it asks.
+        (question,) = self.read(device, 1).packets
+        assert question[:14] == b"\xff" * 6 + own + b"\x08\x06"
 
     def test_an_interface_that_vanishes_ends_the_reading(self) -> None:
         from pyroute2 import IPRoute

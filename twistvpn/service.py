@@ -14,7 +14,6 @@ from twisted.cred.strcred import StrcredException, makeChecker
 from twistvpn.client.service import VpnClientService
 from twistvpn.config.client_config import configured_client_settings
 from twistvpn.errors import ConfigError
-from twistvpn.interfaces import DeviceType
 from twistvpn.server.auth import CertificateAuthenticator, CredAuthenticator
 from twistvpn.server.factory import VpnFactory
 from twistvpn.server.service import VpnServerService
@@ -102,8 +101,7 @@ def _tun_opener(reactor: Any, settings: Settings, on_fatal: Callable[[str], None
     device = settings.device
 
     def open_device() -> ITun:
-        # A tap gives whole frames only.
-        offload = ALL_OFFLOADS if device.offload and device.dev_type is DeviceType.TUN else ()
+        offload = ALL_OFFLOADS if device.offload else ()
         tun = open_tun(reactor, device.dev, device.dev_type, mtu=device.mtu, offload=offload)
         tun.on_lost = lambda _: on_fatal(f"the interface {tun.name} is gone: somebody has removed it")
         return tun

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from twistvpn.config.settings import Listen, Remote
     from twistvpn.config.subnet import Subnet
 
+_LARGEST_MTU = {DeviceType.TUN: 65535, DeviceType.TAP: 65535 - 14}
+"""Bytes; what the kernel lets a device have, an Ethernet header taken off."""
+
 _LLADDR = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII | re.IGNORECASE)
 
 _MAX_PEERS = 2**24 - 2
@@ -73,7 +76,7 @@ def read_device(directives: Directives) -> DeviceSettings:
         dev=name,
         dev_type=dev_type,
         lladdr=_lladdr(directives, dev_type),
-        mtu=integer_of(directives, "tun-mtu", DeviceSettings.mtu, 576, 65535),
+        mtu=integer_of(directives, "tun-mtu", DeviceSettings.mtu, 576, _LARGEST_MTU[dev_type]),
         offload="no-offload" not in directives,
         txqueuelen=integer_of(directives, "txqueuelen", DeviceSettings.txqueuelen, 1),
     )

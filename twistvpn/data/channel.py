@@ -162,14 +162,9 @@ class Channel:
 
     def _framed(self, framing: Framing, frames: Sequence[Frame], largest_mss: int) -> list[Frame]:
         """Do what the sealer would, up to the sealing, and frame what comes of it."""
-        packets: list[Buffer] = []
-        for frame in frames:
-            try:
-                packets += self.layer.segment(frame)
-            except MalformedPacket:
-                self.drops[MalformedPacket.reason] += 1
-        if largest_mss:
-            self.layer.clamp_mss(packets, largest_mss)
+        packets, malformed = self.layer.segment(frames, largest_mss)
+        if malformed:
+            self.drops[MalformedPacket.reason] += malformed
         return [Frame(text) for text in framing.wrap(packets, self.drops)]
 
     def open(self, run: Run, now: float) -> list[Buffer]:
@@ -236,9 +231,8 @@ class Channel:
 
     def _unframed(self, framing: Framing, opened: Opened, now: float) -> Opened:
         """Do what the opener would with the plaintexts, once they have come out of the framing."""
-        packets, messages = self.layer.sort_out(framing.unwrap(opened.packets, now, self.drops))
-        if self.max_mss:
-            self.layer.clamp_mss(packets, self.max_mss)
+        texts = framing.unwrap(opened.packets, now, self.drops)
+        packets, messages = self.layer.sort_out(texts, self.max_mss)
         return opened._replace(packets=packets, messages=messages)
 
     def _take_message(self, packet: Buffer) -> None:

@@ -1,4 +1,4 @@
-"""Ethernet frames around IP packets: where the packet begins, and what is done to it inside its frame.
+"""Ethernet frames around IP packets: segmentation, coalescing and `mssfix` inside them, in pure Python.
 
 VLAN tags (IEEE 802.1Q, and one more around it as in 802.1ad) may stand between the header and the packet; they pass
 through the tunnel as they are.
@@ -8,10 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twistvpn.data import kernel
-from twistvpn.data.inet import IPV4_HEADER_SIZE, PROTOCOL_TCP, TCP_SYN
+from twistvpn.data.coalesce import coalesce
+from twistvpn.data.inet import IPV4_HEADER_SIZE
+from twistvpn.data.messages import OCC_MAGIC, PING
+from twistvpn.data.mss import clamp_mss
+from twistvpn.data.offload import GSO_ECN, GSO_NONE, VnetHeader, segment
+from twistvpn.errors import MalformedPacket
+from twistvpn.interfaces import NO_OFFLOAD, Frame
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from twistvpn.interfaces import Buffer
 
 VLAN_TAG_SIZE = 4
@@ -20,6 +27,8 @@ _TYPE_AT = 12
 _IP = (b"\x08\x00", b"\x86\xdd")
 _VLAN = (b"\x81\x00", b"\x88\xa8")
 _MOST_TAGS = 2
+_MESSAGES = (PING, OCC_MAGIC)
+_MESSAGE_SIZE = 16
 
 
 def ip_offset(frame: Buffer) -> int:
@@ -35,31 +44,93 @@ def ip_offset(frame: Buffer) -> int:
     return 0
 
 
-def clamp_mss(frames: list[Buffer], largest: int) -> None:
-    """Lower the MSS of TCP handshakes in Ethernet frames as `mss.clamp_mss` does, in the list's place."""
+def segment_ethernet(frames: Iterable[Frame], largest_mss: int, /) -> tuple[list[Buffer], int]:
+    """Return the packets that `frames` stand for, in order, and how many frames are malformed.
+
+    Each packet is whole, with complete checksums, as `offload.segment` makes them, behind a copy of the frame's header;
+    handshakes' MSS is lowered to `largest_mss` unless that is 0.
+    """
+    packets: list[Buffer] = []
+    malformed = 0
+    for frame in frames:
+        if frame[1] == NO_OFFLOAD:
+            packets.append(frame[0])
+            continue
+        try:
+            packets += _segments(frame)
+        except MalformedPacket:
+            malformed += 1
+    if largest_mss:
+        _clamp(packets, largest_mss)
+    return packets, malformed
+
+
+def _segments(frame: Frame) -> list[Buffer]:
+    packet, raw = frame
+    vnet = VnetHeader.decode(raw)
+    if vnet.gso_type & ~GSO_ECN == GSO_NONE:
+        return segment(frame)
+    at = ip_offset(packet)
+    if not at or vnet.csum_start < at:
+        raise MalformedPacket("a super-packet that is not IP")
+    header = bytes(packet[:at])
+    inner = vnet._replace(csum_start=vnet.csum_start - at)
+    return [header + part for part in segment(Frame(packet[at:], inner.encode()))]
+
+
+def sort_ethernet(texts: Iterable[Buffer], largest_mss: int, /) -> tuple[list[Buffer], list[Buffer]]:
+    """Part opened plaintexts into frames, their handshakes' MSS lowered as above, and messages."""
+    frames: list[Buffer] = []
+    messages: list[Buffer] = []
+    for text in texts:
+        (messages if text[:_MESSAGE_SIZE] in _MESSAGES else frames).append(text)
+    if largest_mss:
+        _clamp(frames, largest_mss)
+    return frames, messages
+
+
+def coalesce_ethernet(packets: Sequence[Buffer], offloads: int, /) -> list[Frame]:
+    """Merge packets into super-packets as `coalesce.coalesce` does, where neighbours have the same header."""
+    frames: list[Frame] = []
+    run: list[Buffer] = []
+    header: Buffer = b""
+    for packet in packets:
+        at = ip_offset(packet)
+        own = packet[:at]
+        if not run or not at or own != header:
+            frames += _coalesced(run, header, offloads)
+            run, header = [], own
+        run.append(packet)
+    return frames + _coalesced(run, header, offloads)
+
+
+def _coalesced(packets: list[Buffer], header: Buffer, offloads: int) -> list[Frame]:
+    at = len(header)
+    if len(packets) < 2 or not at:
+        return [Frame(packet) for packet in packets]
+    frames = []
+    for inner, raw in coalesce([packet[at:] for packet in packets], offloads):
+        if raw == NO_OFFLOAD:
+            frames.append(Frame(bytes(header) + inner))
+            continue
+        vnet = VnetHeader.decode(raw)
+        vnet = vnet._replace(hdr_len=vnet.hdr_len + at, csum_start=vnet.csum_start + at)
+        frames.append(Frame(bytes(header) + inner, vnet.encode()))
+    return frames
+
+
+def _clamp(frames: list[Buffer], largest: int) -> None:
     for index, frame in enumerate(frames):
         at = ip_offset(frame)
-        # Nearly every frame ends here.
-        if not at or len(frame) < at + 40 or not _is_syn(frame, at):
+        if not at:
             continue
         packet = frame[at:]
-        padding = b""
-        if packet[0] >> 4 == 4:
+        padding: Buffer = b""
+        if len(packet) >= IPV4_HEADER_SIZE and packet[0] >> 4 == 4:
             # A frame is filled up to 60 bytes on the wire, and a handshake may be shorter.
             end = packet[2] << 8 | packet[3]
-            packet, padding = packet[:end], bytes(packet[end:])
+            packet, padding = packet[:end], packet[end:]
         clamped = [packet]
-        kernel.clamp_mss(clamped, largest)
+        clamp_mss(clamped, largest)
         if clamped[0] is not packet:
             frames[index] = b"".join((frame[:at], clamped[0], padding))
-
-
-def _is_syn(frame: Buffer, at: int) -> bool:
-    first = frame[at]
-    if first >> 4 == 4:
-        flags = at + (first & 15) * 4 + 13
-        is_tcp = frame[at + 9] == PROTOCOL_TCP and first & 15 >= IPV4_HEADER_SIZE >> 2
-    else:
-        flags = at + 53
-        is_tcp = first >> 4 == 6 and frame[at + 6] == PROTOCOL_TCP
-    return is_tcp and flags < len(frame) and bool(frame[flags] & TCP_SYN)

@@ -34,7 +34,10 @@ __all__ = [
     "by_stations",
     "clamp_mss",
     "coalesce",
+    "coalesce_ethernet",
     "segment",
+    "segment_ethernet",
+    "sort_ethernet",
 ]
 
 
@@ -142,6 +145,15 @@ class Kernel(Protocol):
     def by_stations(self, frames: Iterable[Frame], /) -> list[tuple[bytes, list[Frame]]]:
         """See `grouping.by_stations`."""
 
+    def segment_ethernet(self, frames: Iterable[Frame], largest_mss: int, /) -> tuple[list[Buffer], int]:
+        """See `ethernet.segment_ethernet`."""
+
+    def sort_ethernet(self, texts: Iterable[Buffer], largest_mss: int, /) -> tuple[list[Buffer], list[Buffer]]:
+        """See `ethernet.sort_ethernet`."""
+
+    def coalesce_ethernet(self, packets: Sequence[Buffer], offloads: int, /) -> list[Frame]:
+        """See `ethernet.coalesce_ethernet`."""
+
 
 _chosen = cast("Kernel", wanted("twistvpn.data._kernel") or pure)
 
@@ -160,3 +172,6 @@ by_source = _chosen.by_source
 by_destination = _chosen.by_destination
 by_ethernet_source = _chosen.by_ethernet_source
 by_stations = _chosen.by_stations
+segment_ethernet = _chosen.segment_ethernet
+sort_ethernet = _chosen.sort_ethernet
+coalesce_ethernet = _chosen.coalesce_ethernet

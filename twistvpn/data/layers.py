@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from twistvpn.data import ethernet, kernel
+from twistvpn.data import kernel
 from twistvpn.data.bridge import MacTable
 from twistvpn.data.inet import ETHERNET_HEADER_SIZE
-from twistvpn.data.messages import OCC_MAGIC, PING
 from twistvpn.data.opened import Opened, sort_out
 from twistvpn.data.routes import RouteTable
+from twistvpn.errors import MalformedPacket
 from twistvpn.interfaces import DeviceType, Frame
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     Inner: TypeAlias = IPv4Network | IPv6Network | IPv4Address | IPv6Address
 
 P = TypeVar("P")
-
-_MESSAGES = (PING, OCC_MAGIC)
 
 
 class PeerTable(Protocol[P]):
@@ -71,14 +69,11 @@ class Layer(Protocol):
     ) -> Opened:
         """Open a run, and part packets from messages; see `aead.Opener.open`."""
 
-    def segment(self, frame: Frame) -> list[Buffer]:
-        """Return the packets that `frame` stands for; see `offload.segment`."""
+    def segment(self, frames: Sequence[Frame], largest_mss: int) -> tuple[list[Buffer], int]:
+        """Return the packets that `frames` stand for, clamped, and how many frames are malformed."""
 
-    def clamp_mss(self, packets: list[Buffer], largest: int) -> None:
-        """Lower the MSS of TCP handshakes in the list's place; see `mss.clamp_mss`."""
-
-    def sort_out(self, texts: Sequence[Buffer]) -> tuple[list[Buffer], list[Buffer]]:
-        """Part opened plaintexts into packets and messages."""
+    def sort_out(self, texts: Sequence[Buffer], largest_mss: int) -> tuple[list[Buffer], list[Buffer]]:
+        """Part opened plaintexts into packets, clamped, and messages."""
 
     def coalesce(self, packets: Sequence[Buffer], offloads: int) -> list[Frame]:
         """Merge packets into frames for a device with these offloads; see `coalesce.coalesce`."""
@@ -100,14 +95,23 @@ class _IpLayer:
     ) -> Opened:
         return opener.open(data, size, prefix_size, now, largest_mss)
 
-    def segment(self, frame: Frame) -> list[Buffer]:
-        return kernel.segment(frame)
+    def segment(self, frames: Sequence[Frame], largest_mss: int) -> tuple[list[Buffer], int]:
+        packets: list[Buffer] = []
+        malformed = 0
+        for frame in frames:
+            try:
+                packets += kernel.segment(frame)
+            except MalformedPacket:
+                malformed += 1
+        if largest_mss:
+            kernel.clamp_mss(packets, largest_mss)
+        return packets, malformed
 
-    def clamp_mss(self, packets: list[Buffer], largest: int) -> None:
-        kernel.clamp_mss(packets, largest)
-
-    def sort_out(self, texts: Sequence[Buffer]) -> tuple[list[Buffer], list[Buffer]]:
-        return sort_out(texts)
+    def sort_out(self, texts: Sequence[Buffer], largest_mss: int) -> tuple[list[Buffer], list[Buffer]]:
+        packets, messages = sort_out(texts)
+        if largest_mss:
+            kernel.clamp_mss(packets, largest_mss)
+        return packets, messages
 
     def coalesce(self, packets: Sequence[Buffer], offloads: int) -> list[Frame]:
         return kernel.coalesce(packets, offloads)
@@ -117,40 +121,30 @@ class _IpLayer:
 
 
 class _EthernetLayer:
-    """Ethernet frames, whole ones: a tap device gives and takes no super-packets."""
+    """Ethernet frames.  Sealers and openers take them as they are: what is inside is looked at before and after."""
 
     header_size = ETHERNET_HEADER_SIZE
 
     def seal(self, sealer: AnySealer, frames: Sequence[Frame], largest_mss: int) -> tuple[list[Run], int]:
-        if largest_mss:
-            packets = [frame[0] for frame in frames]
-            ethernet.clamp_mss(packets, largest_mss)
-            frames = kernel.coalesce(packets, 0)
-        return sealer.seal(frames)
+        packets, malformed = kernel.segment_ethernet(frames, largest_mss)
+        runs, _ = sealer.seal(kernel.coalesce(packets, 0))
+        return runs, malformed
 
     def open(
         self, opener: AnyOpener, data: Buffer, size: int, prefix_size: int, now: float, largest_mss: int
     ) -> Opened:
         opened = opener.open_unsorted(data, size, prefix_size, now)
-        packets, messages = self.sort_out(opened.packets)
-        if largest_mss:
-            ethernet.clamp_mss(packets, largest_mss)
+        packets, messages = kernel.sort_ethernet(opened.packets, largest_mss)
         return opened._replace(packets=packets, messages=messages)
 
-    def segment(self, frame: Frame) -> list[Buffer]:
-        return [frame[0]]
+    def segment(self, frames: Sequence[Frame], largest_mss: int) -> tuple[list[Buffer], int]:
+        return kernel.segment_ethernet(frames, largest_mss)
 
-    def clamp_mss(self, packets: list[Buffer], largest: int) -> None:
-        ethernet.clamp_mss(packets, largest)
+    def sort_out(self, texts: Sequence[Buffer], largest_mss: int) -> tuple[list[Buffer], list[Buffer]]:
+        return kernel.sort_ethernet(texts, largest_mss)
 
-    def sort_out(self, texts: Sequence[Buffer]) -> tuple[list[Buffer], list[Buffer]]:
-        packets = [text for text in texts if text[:16] not in _MESSAGES]
-        if len(packets) == len(texts):
-            return packets, []
-        return packets, [text for text in texts if text[:16] in _MESSAGES]
-
-    def coalesce(self, packets: Sequence[Buffer], _offloads: int) -> list[Frame]:
-        return kernel.coalesce(packets, 0)
+    def coalesce(self, packets: Sequence[Buffer], offloads: int) -> list[Frame]:
+        return kernel.coalesce_ethernet(packets, offloads)
 
     def make_table(self, seconds: Callable[[], float]) -> MacTable[P]:
         return MacTable(seconds)

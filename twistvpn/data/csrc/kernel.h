@@ -23,6 +23,9 @@ PyObject *kernel_by_source(PyObject *module, PyObject *packets);
 PyObject *kernel_by_destination(PyObject *module, PyObject *frames);
 PyObject *kernel_by_ethernet_source(PyObject *module, PyObject *packets);
 PyObject *kernel_by_stations(PyObject *module, PyObject *frames);
+PyObject *kernel_segment_ethernet(PyObject *module, PyObject *args);
+PyObject *kernel_sort_ethernet(PyObject *module, PyObject *args);
+PyObject *kernel_coalesce_ethernet(PyObject *module, PyObject *args);
 
 /* A MSS from Python: 0 is none.  Returns 0 with an exception set where it is not one. */
 int parse_mss(PyObject *value, unsigned *mss);

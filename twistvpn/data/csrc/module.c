@@ -11,6 +11,9 @@ static PyMethodDef functions[] = {
     {"by_destination", kernel_by_destination, METH_O, "Neighbouring frames by destination address."},
     {"by_ethernet_source", kernel_by_ethernet_source, METH_O, "Neighbouring Ethernet frames by source address."},
     {"by_stations", kernel_by_stations, METH_O, "Neighbouring Ethernet frames by destination and source address."},
+    {"segment_ethernet", kernel_segment_ethernet, METH_VARARGS, "The Ethernet frames that super-packets stand for."},
+    {"sort_ethernet", kernel_sort_ethernet, METH_VARARGS, "Opened Ethernet frames and messages apart."},
+    {"coalesce_ethernet", kernel_coalesce_ethernet, METH_VARARGS, "Merge Ethernet frames into super-packets."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twistvpn.errors import MalformedPacket
+from twistvpn.wire.compression import Compression
 from twistvpn.wire.options import (
     IvProto,
     format_peer_info,
@@ -160,6 +161,19 @@ def test_occ_string_of_another_digest_and_mtu() -> None:
     assert occ_string(Role.CLIENT, "udp", auth="SHA512", tun_mtu=1400) == (
         "V4,dev-type tun,link-mtu 1485,tun-mtu 1400,proto UDPv4,auth SHA512,keysize 128,key-method 2,tls-client"
     )
+
+
+@pytest.mark.parametrize(
+    ("compression", "fragment", "expected"),
+    [
+        (Compression.STUB, None, "link-mtu 1542,tun-mtu 1500,proto UDPv4,comp-lzo,auth"),
+        (Compression.LZ4_V2, None, "link-mtu 1541,tun-mtu 1500,proto UDPv4,comp-lzo,auth"),
+        (Compression.NONE, 1300, "link-mtu 1545,tun-mtu 1500,proto UDPv4,mtu-dynamic,auth"),
+        (Compression.LZO, 1300, "link-mtu 1546,tun-mtu 1500,proto UDPv4,comp-lzo,mtu-dynamic,auth"),
+    ],
+)
+def test_occ_string_of_framings(compression: Compression, fragment: int | None, expected: str) -> None:
+    assert f",{expected} SHA1," in occ_string(Role.CLIENT, "udp", compression=compression, fragment=fragment)
 
 
 def test_occ_string_names_tls_auth_and_its_direction_but_not_tls_crypt() -> None:

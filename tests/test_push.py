@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twistvpn.config.settings import FragmentLimit
 from twistvpn.control.push import _READERS, PushedOptions, PushedRoute, parse_pushed
 from twistvpn.errors import NegotiationError
+from twistvpn.wire.compression import Compression
 
 SUBNET = ("topology subnet", "ifconfig 10.8.0.2 255.255.255.0")
 
@@ -123,9 +125,11 @@ def test_nothing_pushed_is_nothing() -> None:
         "tun-mtu 67",
         "tun-mtu 65536",
         "explicit-exit-notify maybe",
-        "compress lz4",
-        "comp-lzo yes",
-        "fragment 1300",
+        "compress snappy",
+        "comp-lzo maybe",
+        "fragment",
+        "fragment 67",
+        "fragment 1300 bytes",
         'dhcp-option "DNS',
         "ping 1\\0",
     ],
@@ -142,14 +146,26 @@ def test_a_netmask_that_is_none_is_refused() -> None:
         parse_pushed(["topology subnet", "ifconfig 10.8.0.2 10.8.0.1"])
 
 
-def test_the_stub_that_changes_nothing_is_taken() -> None:
-    assert parse_pushed(["compress stub-v2"]) == parse_pushed([])
+@pytest.mark.parametrize(
+    ("option", "compression"),
+    [
+        ("comp-lzo no", Compression.STUB),
+        ("comp-lzo", Compression.LZO),
+        ("compress", Compression.STUB_SWAP),
+        ("compress stub-v2", Compression.STUB_V2),
+        ("compress lz4", Compression.LZ4),
+        ("compress migrate", Compression.NONE),
+    ],
+)
+def test_the_last_framing_that_is_pushed_holds(option: str, compression: Compression) -> None:
+    assert parse_pushed([option]).compression is compression
+    assert parse_pushed(["compress lz4-v2", option]).compression is compression
 
 
-@pytest.mark.parametrize("option", ["comp-lzo no", "compress", "compress stub", "compress lz4", "fragment 1300"])
-def test_framing_is_never_changed_behind_our_back(option: str) -> None:
-    with pytest.raises(NegotiationError, match="framing"):
-        parse_pushed([option])
+def test_fragments_may_be_pushed() -> None:
+    assert parse_pushed([]).fragment is None
+    assert parse_pushed(["fragment 1300"]).fragment == FragmentLimit(1300)
+    assert parse_pushed(["fragment 1300 mtu"]).fragment == FragmentLimit(1300, "mtu")
 
 
 def test_a_token_does_not_show() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import Enum, auto
+from secrets import randbelow
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from twisted.logger import Logger
@@ -17,13 +18,16 @@ from twistvpn.control.session import ControlSession, KeyDerivation
 from twistvpn.crypto.derive import split_keys
 from twistvpn.data.channel import OCC_EXIT, Channel, DataKey
 from twistvpn.data.formats import PacketFormat
+from twistvpn.data.framing import Framing
 from twistvpn.data.inet import IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
 from twistvpn.data.keyring import NEVER, Wear
 from twistvpn.data.layers import LAYERS
-from twistvpn.data.mss import DEFAULT_MSSFIX, ETHERNET_MTU, STREAM_PREFIX, link_overhead, max_mss
+from twistvpn.data.mss import ETHERNET_MTU, STREAM_PREFIX, link_overhead, max_mss, mssfix_bound
 from twistvpn.errors import WireError
 from twistvpn.timers import Keepalive, PeerTimers
 from twistvpn.verbosity import log_observer
+from twistvpn.wire.compression import Compression
+from twistvpn.wire.fragments import SEQUENCES
 from twistvpn.wire.options import occ_string
 
 if TYPE_CHECKING:
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorTime
 
-    from twistvpn.config.settings import Settings
+    from twistvpn.config.settings import FragmentLimit, Settings
     from twistvpn.control.events import Event, KeyEstablished
     from twistvpn.control.tls import ControlTlsFactory
     from twistvpn.crypto.wrapping import Opened, Wrapping
@@ -305,6 +309,19 @@ class Peer:
         self._peer_id = peer_id
         self._packet_format = packet_format
 
+    def open_framing(self, compression: Compression, fragment: FragmentLimit | None) -> None:
+        """Settle what lies between packets and sealing, before the first key is installed."""
+        if self.link.is_stream:
+            fragment = None
+        if compression is not Compression.NONE or fragment is not None:
+            self.channel.framing = Framing(
+                compression,
+                fragment,
+                allow_compression=self._settings.data.allow_compression,
+                mtu=self._settings.device.mtu,
+                sequence=randbelow(SEQUENCES),
+            )
+
     def install_key(self, key_id: int, send_from: float | None = None) -> None:
         """Derive the data keys of an established key; it sends from `send_from` (seconds), or at once."""
         now = self._clock.seconds()
@@ -321,13 +338,14 @@ class Peer:
         )
         self.channel.install(key, now, now if send_from is None else send_from)
         self.session.data_keys_made(key_id)
-        self.channel.max_mss = self._max_mss(now)
+        self._fit_link(now)
         self.timers.key_installed(now)
         self._reschedule()
 
     def path_mtu(self, tun_mtu: int) -> int | None:
         """The largest IP packet, in bytes, that reaches the peer whole; None where `tun_mtu` is no more than that."""
-        if self.link.is_stream:
+        framing = self.channel.framing
+        if self.link.is_stream or (framing is not None and framing.fragment_limit is not None):
             return None
         largest = self.channel.largest_packet(ETHERNET_MTU - self._link_overhead(), self._clock.seconds())
         return largest if largest < tun_mtu else None
@@ -343,15 +361,22 @@ class Peer:
         is_ipv6 = ":" in self.address[0] and not self.address[0].startswith("::ffff:")
         return link_overhead(IPV6_HEADER_SIZE if is_ipv6 else IPV4_HEADER_SIZE, is_stream=self.link.is_stream)
 
-    def _max_mss(self, now: float) -> int:
-        data = self._settings.data
-        outer, mode = (DEFAULT_MSSFIX, "mtu") if data.mssfix is None else (data.mssfix, data.mssfix_mode)
-        if not outer:
-            return 0
-        if mode == "fixed":
-            return max_mss(outer)
-        around = self._link_overhead() if mode == "mtu" else STREAM_PREFIX if self.link.is_stream else 0
-        return max_mss(self.channel.largest_packet(outer - around, now))
+    def _fit_link(self, now: float) -> None:
+        """Bound what goes into the tunnel by what leaves whole."""
+        channel, fragment = self.channel, None
+        if channel.framing is not None:
+            fragment = channel.framing.fragment_limit
+            if fragment is not None:
+                channel.framing.fit(channel.largest_text(fragment.size - self._around(fragment.mode), now))
+        outer, mode = mssfix_bound(self._settings.data, fragment)
+        packet = outer if mode == "fixed" else channel.largest_packet(outer - self._around(mode), now)
+        channel.max_mss = max_mss(packet) if outer else 0
+
+    def _around(self, mode: str) -> int:
+        """Bytes of what an option with this mode bounds, around the sealed datagram."""
+        if mode == "mtu":
+            return self._link_overhead()
+        return STREAM_PREFIX if self.link.is_stream else 0
 
     def rekeyed(self, event: KeyEstablished) -> None:
         """Install the key of a renegotiation: the old one sends on until the peer surely has the new one too."""
@@ -470,4 +495,6 @@ def local_occ_string(settings: Settings, link: ILink) -> str:
         tun_mtu=settings.device.mtu,
         wrapping=control.wrapping.value,
         key_direction=control.key_direction,
+        compression=data.compression,
+        fragment=None if data.fragment is None or link.is_stream else data.fragment.size,
     )

@@ -15,7 +15,7 @@ from tests.interop.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from tests.interop.conftest import MakeLab
-    from tests.interop.peers import Lab, Peer
+    from tests.interop.peers import Peer
 
 pytestmark = pytest.mark.interop
 
@@ -45,15 +45,6 @@ def test_a_peer_without_exporter_and_peer_id(make_lab: MakeLab, old: str, cipher
     else:
         make_old(client, ANNOUNCED)
     server.start()
-    client.start()
-    assert client.namespace.answers(GATEWAY6)
-    lab.exchange(client, 1_000_000)
-
-
-@pytest.mark.parametrize("line", ["comp-lzo no", "comp-lzo", "compress"])
-def test_a_client_that_still_has_compression_in_its_profile(lab: Lab, line: str) -> None:
-    lab.server(OURS).start()
-    client = lab.client(STOCK, "client", line)
     client.start()
     assert client.namespace.answers(GATEWAY6)
     lab.exchange(client, 1_000_000)

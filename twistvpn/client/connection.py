@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from twistvpn.control.session import Event
     from twistvpn.interfaces import Address, Buffer, ILink, Run
     from twistvpn.peer import Peer
+    from twistvpn.wire.compression import Compression
 
 PUSH_REQUEST_INTERVAL = 5.0
 """Seconds between two requests, as stock clients ask."""
@@ -329,6 +330,7 @@ class ClientConnection:
         cipher = self._cipher(pushed)
         derivation = KeyDerivation.EXPORTER if pushed.exporter_keys else KeyDerivation.PRF
         self.peer.open_data(cipher, derivation, pushed.peer_id)
+        self.peer.open_framing(self._compression(pushed), pushed.fragment or data.fragment)
         self.peer.install_key(0)
         if "dyn-tls-crypt" in pushed.protocol_flags:
             self.peer.session.use_dynamic_tls_crypt()
@@ -337,6 +339,16 @@ class ClientConnection:
         end = data.ping_exit if pushed.ping_exit is None else pushed.ping_exit
         self._silence_ending = Ending.FATAL if end else Ending.RETRY
         self.peer.set_keepalive(ping, end or restart)
+
+    def _compression(self, pushed: PushedOptions) -> Compression:
+        data = self._settings.data
+        compression = data.compression if pushed.compression is None else pushed.compression
+        if compression.compresses and data.allow_compression == "no":
+            raise NegotiationError(
+                f"the server pushes {compression.value}, and allow-compression is no; "
+                "remove it there, or set allow-compression asym to take compressed packets"
+            )
+        return compression
 
     def _cipher(self, pushed: PushedOptions) -> str:
         data = self._settings.data

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twistvpn.version import __version__
+from twistvpn.wire.compression import compression_info
 from twistvpn.wire.options import IvProto
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def peer_info(settings: Settings, methods: Collection[str], hardware_address: st
         "IV_NCP": "2",
         "IV_CIPHERS": ":".join(settings.data.ciphers),
         "IV_PROTO": str(int(CAPABILITIES)),
+        **compression_info(settings.data.compression, settings.data.allow_compression),
     }
     if methods:
         info["IV_SSO"] = ",".join(sorted(methods))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from twistvpn.config.bridging import read_bridge
 from twistvpn.config.channels import read_control, read_data, read_keepalive
 from twistvpn.config.client_config import read_constraint
+from twistvpn.config.framing import check_fragment
 from twistvpn.config.login import read_auth_retry, read_auth_tokens, read_environment, read_login
 from twistvpn.config.pushed import pushed_option
 from twistvpn.config.settings import ClientSettings, DeviceSettings, Route, ServerSettings, Settings
@@ -110,6 +111,7 @@ def read_server(
     directives: Directives, listen: tuple[Listen, ...], subnet: Subnet, routes: tuple[Route, ...]
 ) -> ServerSettings:
     """The server's half."""
+    check_fragment(directives, listen)
     keepalive = read_keepalive(directives, Role.SERVER)
     read_environment(directives)  # for its notes alone
     authenticators = tuple(item.args[0] for item in directives.every("authenticators"))
@@ -178,6 +180,7 @@ def read_client(
     directives: Directives, remotes: tuple[Remote, ...], routes: tuple[Route, ...], local: tuple[str | None, int]
 ) -> ClientSettings:
     """The client's half; `local` is the address and the port its link is bound to."""
+    check_fragment(directives, remotes)
     redirect = directives.last("redirect-gateway")
     retries = integer_of(directives, "connect-retry-max", 0)
     return ClientSettings(

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from twistvpn.config.framing import read_framing
 from twistvpn.config.material import read_control_key
 from twistvpn.config.settings import ControlSettings, ControlWrapping, DataSettings
 from twistvpn.config.values import MAX_COUNT, choice, integer, integer_of, seconds, seconds_of
@@ -162,11 +163,12 @@ def _positive(directives: Directives, name: str, default: float) -> float:
 
 
 def read_data(directives: Directives, keepalive: Keepalive) -> DataSettings:
-    """Ciphers, replay window, keepalive and the bound on TCP segments."""
+    """Ciphers, replay window, keepalive, framing and the bound on TCP segments."""
     window, time = _replay_window(directives)
     mssfix, mssfix_mode = _mssfix(directives)
     ciphers, fallback = _ciphers(directives), _fallback(directives)
     _check_unauthenticated(directives, [cipher for cipher in (*ciphers, fallback or "") if cipher in CBC_CIPHERS])
+    compression, allow_compression, fragment = read_framing(directives)
     return DataSettings(
         ciphers=ciphers,
         ciphers_fallback=fallback,
@@ -177,6 +179,9 @@ def read_data(directives: Directives, keepalive: Keepalive) -> DataSettings:
         ping_exit=keepalive.ping_exit,
         mssfix=mssfix,
         mssfix_mode=mssfix_mode,
+        compression=compression,
+        allow_compression=allow_compression,
+        fragment=fragment,
     )
 
 

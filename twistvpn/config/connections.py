@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _OWN = frozenset({"remote", "port", "rport", "proto"})
 """What may differ from one connection to the next; anything else must be the same in all of them."""
+_OF_DATAGRAMS = frozenset({"fragment", "explicit-exit-notify"})
+"""What a connection over TCP need not have, though the others do: it means nothing there, and stock refuses it."""
 
 
 def read_connections(directives: Directives) -> tuple[Remote, ...]:
@@ -53,16 +55,19 @@ def _block(directives: Directives, block: Directive) -> Directives:
 
 def _hoist(directives: Directives, blocks: Sequence[Directive], connections: Sequence[Directives]) -> None:
     """Move what all blocks agree on to the whole configuration; what they do not is a mistake."""
+    over_udp = [own for own in connections if _remote(own.every("remote")[0], own, directives).proto == "udp"]
+    datagrams = over_udp or connections
     for block, own in zip(blocks, connections, strict=True):
         for item in own.items:
             if item.name in _OWN:
                 continue
-            others = (other.last(item.name) for other in connections)
+            others = (other.last(item.name) for other in (datagrams if item.name in _OF_DATAGRAMS else connections))
             if any(other is None or other.args != item.args for other in others):
                 raise item.error(
                     f"must be the same in every <connection>; move it out of the block (line {block.origin.line})"
                 )
-    directives.items.extend(item for item in connections[0].items if item.name not in _OWN)
+    directives.items.extend(item for item in connections[0].items if item.name not in _OWN | _OF_DATAGRAMS)
+    directives.items.extend(item for item in datagrams[0].items if item.name in _OF_DATAGRAMS)
 
 
 def _remote(item: Directive, own: Directives, general: Directives) -> Remote:

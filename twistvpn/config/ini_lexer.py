@@ -132,6 +132,10 @@ SECTIONS: dict[str, dict[str, Form]] = {
         "data-ciphers-fallback": Form.WHOLE,
         "replay-window": Form.WORDS,
         "mssfix": Form.WORDS,
+        "fragment": Form.WORDS,
+        "compress": Form.WHOLE,
+        "comp-lzo": Form.WHOLE,
+        "allow-compression": Form.WHOLE,
         "max-packet-size": Form.WHOLE,
     },
     "device": {

@@ -15,15 +15,6 @@ def judge(directive: Directive) -> str:
     return _JUDGES[directive.name](directive)
 
 
-def _compress(directive: Directive) -> str:
-    algorithm = directive.args[0] if directive.args else "stub"
-    if algorithm == "stub-v2":
-        return "IP packets look the same with it and without it"
-    if algorithm == "migrate":
-        return "nothing is ever compressed; clients that still have comp-lzo are told to frame packets as without it"
-    raise directive.error(f"compress {algorithm} changes every packet; remove it on both sides")
-
-
 def _key_method(directive: Directive) -> str:
     if directive.args == ("2",):
         return "it is the only key method"
@@ -43,7 +34,6 @@ def _socket_flags(directive: Directive) -> str:
 
 
 _JUDGES: dict[str, Callable[[Directive], str]] = {
-    "compress": _compress,
     "key-method": _key_method,
     "socket-flags": _socket_flags,
     "x509-username-field": _username_field,

@@ -101,6 +101,7 @@ _READ = [
     *_read("key-direction 1-1", "auth 1-1", "tls-timeout 1-1", "hand-window 1-1", "tran-window 1-1", "reneg-sec 1-2"),
     *_read("reneg-bytes 1-1", "reneg-pkts 1-1"),
     *_read("cipher 1-1", "data-ciphers 1-1", "data-ciphers-fallback 1-1", "replay-window 1-2", "mssfix 0-2"),
+    *_read("compress 0-1", "comp-lzo 0-1", "allow-compression 1-1", "fragment 1-2"),
     *_read("max-packet-size 1-1", "auth-nocache", "setenv 1-2"),
     *_read("mark 1-1", "bind-dev 1-1", "sndbuf 1-1", "rcvbuf 1-1", "mtu-disc 1-1", "multihome 0-1", "float"),
 ]
@@ -167,7 +168,7 @@ _NO_EFFECT = [
     *_no_effect("the route to the server is added where redirect-gateway needs it", "redirect-private"),
     *_no_effect("the options of the two ends are compared for the log only", "disable-occ"),
     *_no_effect("the timer starts with the connection", "ping-timer-rem"),
-    *_no_effect("nothing is ever compressed", "allow-compression comp-noadapt"),
+    *_no_effect("nothing we send is compressed", "comp-noadapt"),
     *_no_effect("every run negotiates with each peer as it is", "compat-mode"),
     *_no_effect("the operating system's random numbers are used", "prng use-prediction-resistance"),
     *_no_effect("packet ids start anew with each key", "replay-persist"),
@@ -184,7 +185,6 @@ _NO_EFFECT = [
 ]
 
 _JUDGED = [
-    *_judged("nothing may be compressed; stub-v2 and migrate leave packets as they are", "compress"),
     *_judged("key method 2 is the only one", "key-method"),
     *_judged("the common name is the name of a client", "x509-username-field"),
     *_judged("TCP_NODELAY, the only flag, is always set", "socket-flags"),
@@ -207,9 +207,7 @@ _REFUSED = [
         "static key mode has no TLS and no forward secrecy; use certificates (twistvpn init makes them)", "secret"
     ),
     *_refused("use certificates (twistvpn init makes them)", "allow-deprecated-insecure-static-crypto"),
-    *_refused("LZO framing changes every packet; remove it on both sides", "comp-lzo"),
-    *_refused("datagrams are not fragmented; remove it on both sides and lower mssfix", "fragment"),
-    *_refused("it is a name of fragment's; remove it on both sides and lower mssfix", "mtu-dynamic"),
+    *_refused("stock OpenVPN has replaced it by fragment; use that on both sides", "mtu-dynamic"),
     *_refused("the MTU that counts is the device's; use tun-mtu", "link-mtu"),
     *_refused(
         "there is no management interface; remove it",

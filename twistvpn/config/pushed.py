@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twistvpn.config.framing import check_compression
+
 if TYPE_CHECKING:
     from twistvpn.config.directive import Directive
 
@@ -26,6 +28,6 @@ def pushed_option(directive: Directive, topology: str) -> str:
     words = option.split()
     if words[0] == "topology" and words[1:] != [topology]:
         raise directive.error(f"the server's topology is {topology}; remove it")
-    if words[0] in {"comp-lzo", "compress"} and words[1:] not in (["stub-v2"], ["migrate"]):
-        raise directive.error("nothing is ever compressed; remove it")
+    if words[0] in {"comp-lzo", "compress"}:
+        check_compression(directive, words)
     return option

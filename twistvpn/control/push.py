@@ -18,9 +18,11 @@ from ipaddress import (
 )
 from typing import TYPE_CHECKING
 
+from twistvpn.config.settings import FragmentLimit
 from twistvpn.errors import MalformedPacket, NegotiationError
 from twistvpn.interfaces import DeviceType
 from twistvpn.wire.challenges import decode_base64
+from twistvpn.wire.compression import Compression, read_compression
 from twistvpn.wire.options import split_words
 
 if TYPE_CHECKING:
@@ -65,6 +67,9 @@ class PushedOptions:
     exporter_keys: bool = False
     tun_mtu: int | None = None
     explicit_exit_notify: int | None = None
+    compression: Compression | None = None
+    """What shall frame packets (`compress`, `comp-lzo`)."""
+    fragment: FragmentLimit | None = None
     protocol_flags: frozenset[str] = frozenset()
     dns: tuple[str, ...] = ()
     """`dhcp-option` and `dns` options, as pushed."""
@@ -206,13 +211,18 @@ def _dns(keyword: str) -> Callable[[PushedOptions, Sequence[str]], PushedOptions
     return read
 
 
-def _refuse(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
-    raise ValueError("it changes the framing of every data packet; take it out of the server's configuration")
+def _compression(name: str) -> Callable[[PushedOptions, Sequence[str]], PushedOptions]:
+    def read(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+        return replace(pushed, compression=read_compression([name, *words]))
+
+    return read
 
 
-def _compress(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
-    """The stub-v2 framing escapes only packets that begin with 0x50, and no IP packet or ping does."""
-    return pushed if list(words) == ["stub-v2"] else _refuse(pushed, words)
+def _fragment(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+    """Stock servers cannot push it; one that does surely has it."""
+    if words[1:] not in ([], ["mtu"]):
+        raise ValueError("not a limit of fragments")
+    return replace(pushed, fragment=FragmentLimit(_integer(words[0], 68, 65535), "mtu" if words[1:] else "payload"))
 
 
 def _auth_token_user(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
@@ -241,9 +251,9 @@ _READERS: dict[str, Callable[[PushedOptions, Sequence[str]], PushedOptions]] = {
     "explicit-exit-notify": lambda pushed, words: replace(pushed, explicit_exit_notify=int([*words, "1"][0])),
     "dhcp-option": _dns("dhcp-option"),
     "dns": _dns("dns"),
-    "compress": _compress,
-    "comp-lzo": _refuse,
-    "fragment": _refuse,
+    "compress": _compression("compress"),
+    "comp-lzo": _compression("comp-lzo"),
+    "fragment": _fragment,
     "auth-token": lambda pushed, words: replace(pushed, auth_token=words[0]),
     "auth-token-user": _auth_token_user,
 }

@@ -30,7 +30,7 @@ LINK_LAYER = 18
 class Framing:
     """One peer's, in both directions.  What is dropped is counted by reason in the `drops` that are passed."""
 
-    __slots__ = ("_compression", "_compression_overhead", "_fragmenter", "fragment_limit", "overhead")
+    __slots__ = ("_compression", "_fragmenter", "compression", "fragment_limit", "overhead")
 
     def __init__(
         self,
@@ -43,13 +43,13 @@ class Framing:
     ) -> None:
         """`mtu` is that of the tunnel, `sequence` what `Fragmenter` counts from."""
         largest = max(mtu, LARGEST_PACKET) + LINK_LAYER
+        self.compression = compression
+        self.fragment_limit = fragment_limit
         self._compression = (
             None if compression is Compression.NONE else CompressionFraming(compression, largest, allow_compression)
         )
         self._fragmenter = None if fragment_limit is None else Fragmenter(largest + compression.header_size, sequence)
-        self.fragment_limit = fragment_limit
-        self._compression_overhead = compression.header_size
-        self.overhead = self._compression_overhead + (0 if fragment_limit is None else HEADER_SIZE)
+        self.overhead = compression.header_size + (0 if fragment_limit is None else HEADER_SIZE)
         """Bytes that it adds to an IP packet that leaves whole."""
 
     def fit(self, largest: int) -> None:

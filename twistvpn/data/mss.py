@@ -19,6 +19,7 @@ from twistvpn.data.inet import (
 )
 
 if TYPE_CHECKING:
+    from twistvpn.config.settings import DataSettings, FragmentLimit
     from twistvpn.interfaces import Buffer
 
 DEFAULT_MSSFIX = 1492
@@ -44,6 +45,16 @@ def link_overhead(ip_header: int, *, is_stream: bool) -> int:
     `ip_header` is the size of the outer IP header, 20 or 40; a stream has a TCP header and the length prefix.
     """
     return ip_header + (TCP_HEADER_SIZE + STREAM_PREFIX if is_stream else UDP_HEADER_SIZE)
+
+
+def mssfix_bound(data: DataSettings, fragment: FragmentLimit | None) -> tuple[int, str]:
+    """Return what TCP segments are bounded by, in bytes (0 is nothing), and what that is the size of.
+
+    It is `mssfix`; without one the limit of fragments, if there is one, else stock's default.
+    """
+    if data.mssfix is not None:
+        return data.mssfix, data.mssfix_mode
+    return (DEFAULT_MSSFIX, "mtu") if fragment is None else (fragment.size, fragment.mode)
 
 
 def max_mss(packet: int) -> int:

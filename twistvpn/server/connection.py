@@ -12,7 +12,7 @@ from twistvpn.control.verify import common_name, tls_failure_words
 from twistvpn.errors import AuthenticationRejected, NegotiationError, PoolExhausted, TemporarilyRejected
 from twistvpn.interfaces import ALIKE
 from twistvpn.server.authentication import refusal
-from twistvpn.server.offers import Agreement, agree
+from twistvpn.server.offers import Agreement, agree, choose_framing
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.messages import CrResponse, Exit, PushRequest, Restart, decode_message, encode_message, split_push
 from twistvpn.wire.options import IvProto, iv_proto, parse_peer_info, printable
@@ -282,8 +282,11 @@ class ServerConnection:
         badge = admission.badge
         self._pushed_at = self._clock.seconds()
         is_first = self.stage is Stage.ADMITTED
+        data, options = self._host.data, self._host.options_for(self)
+        compression, framing = choose_framing(data.compression, options, self.peer_info, self._occ)
         if is_first:
             peer.open_data(agreement.cipher, agreement.derivation, agreement.peer_id)
+            peer.open_framing(compression, data.fragment)
             try:
                 peer.install_key(0)
                 if agreement.dynamic_tls_crypt:
@@ -293,7 +296,7 @@ class ServerConnection:
                 return
             self.stage = Stage.CONNECTED
         shown = [] if badge is None else [*badge.options(), *badge.user_option()]
-        for reply in split_push([*self._host.options_for(self), *agreement.pushed, *shown]):
+        for reply in split_push([*options, *agreement.pushed, *framing, *shown]):
             peer.send_message(encode_message(reply))
         if is_first and badge is not None:
             badge.keep_fresh()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from twistvpn.control.session import KeyDerivation
 from twistvpn.errors import NegotiationError
 from twistvpn.interfaces import DeviceType
+from twistvpn.wire.compression import Compression, read_compression
 from twistvpn.wire.options import IvProto, iv_proto, parse_occ
 
 if TYPE_CHECKING:
@@ -80,9 +81,6 @@ def agree(data: DataSettings, info: Mapping[str, str], occ: str, peer_id: int) -
     if IvProto.DATA_V2 in can:
         pushed.append(f"peer-id {peer_id}")
     pushed.append(f"cipher {cipher}")
-    if "comp-lzo" in parse_occ(occ) and info.get("IV_COMP_STUBv2") == "1":
-        # As stock's `compress migrate`: with this framing IP packets look the same as with none.
-        pushed.append("compress stub-v2")
     derivation = KeyDerivation.EXPORTER if IvProto.TLS_KEY_EXPORT in can else KeyDerivation.PRF
     flags = []
     if IvProto.CC_EXIT in can:
@@ -95,6 +93,25 @@ def agree(data: DataSettings, info: Mapping[str, str], occ: str, peer_id: int) -
     if flags:
         pushed.append(f"protocol-flags {' '.join(flags)}")
     return Agreement(cipher, derivation, peer_id if IvProto.DATA_V2 in can else None, dynamic, tuple(pushed))
+
+
+def choose_framing(
+    configured: Compression, pushed: Sequence[str], info: Mapping[str, str], occ: str
+) -> tuple[Compression, list[str]]:
+    """How packets to and from a client are framed, and the options that tell it so beside those in `pushed`.
+
+    What the admin pushes holds, then what is `configured`.  With neither, a client that has a framing by its OCC
+    string is brought to the one that costs least, as by stock's `compress migrate`.
+    """
+    words = [option.split() for option in pushed]
+    told = [option for option in words if option[:1] in (["compress"], ["comp-lzo"])]
+    if told:
+        return read_compression(told[-1]), []
+    if configured is not Compression.NONE or "comp-lzo" not in parse_occ(occ):
+        return configured, []
+    if info.get("IV_COMP_STUBv2") == "1":
+        return Compression.STUB_V2, ["compress stub-v2"]
+    return Compression.STUB, ["comp-lzo no"]
 
 
 def network_options(

@@ -52,13 +52,15 @@ FAREWELL = 1.0
 def _path_mtu(settings: Settings) -> int | None:
     """The largest packet, in bytes, that leaves whole over UDP and IPv6 to any client, whatever it negotiates.
 
-    None where the device's MTU is no more than that.
+    None where the device's MTU is no more than that, or larger packets leave in parts.
     """
     data = settings.data
+    if data.fragment is not None:
+        return None
     datagram = ETHERNET_MTU - link_overhead(IPV6_HEADER_SIZE, is_stream=False)
     ciphers = {*data.ciphers, data.ciphers_fallback or data.ciphers[0]}
     largest = min(largest_packet(datagram, cipher, settings.control.auth) for cipher in ciphers)
-    largest -= LAYERS[settings.device.dev_type].header_size
+    largest -= LAYERS[settings.device.dev_type].header_size + data.compression.header_size
     return largest if largest < settings.device.mtu else None
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from twistvpn.errors import MalformedPacket
 from twistvpn.interfaces import DeviceType
+from twistvpn.wire.compression import Compression
+from twistvpn.wire.fragments import HEADER_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -155,11 +157,14 @@ def occ_string(
     tun_mtu: int = 1500,
     wrapping: str = "none",
     key_direction: int | None = None,
+    compression: Compression = Compression.NONE,
+    fragment: int | None = None,
 ) -> str:
     """Write the options as stock 2.6 tells them to its peer, for comparison ("occ").
 
     `cipher` is that of peers that negotiate none (`data-ciphers-fallback`); without one the string looks like that of a
-    stock peer that has not named any.  `wrapping` is 'tls-auth', 'tls-crypt' or 'none'.
+    stock peer that has not named any.  `wrapping` is 'tls-auth', 'tls-crypt' or 'none'.  Any compression framing goes
+    by the name comp-lzo, and `fragment`, whatever its limit, by mtu-dynamic.
     """
     sizes = _OCC_CIPHERS.get(cipher or "")
     digest_size = _OCC_DIGEST_SIZES.get(auth.upper(), 0)
@@ -167,6 +172,7 @@ def occ_string(
     if dev_type is DeviceType.TAP:
         tun_mtu += _TAP_EXTRA
     overhead += 1 + (2 if transport == "tcp" else 0)  # opcode, length prefix
+    overhead += compression.header_size + (0 if fragment is None else HEADER_SIZE)
     proto = "UDPv4" if transport == "udp" else f"TCPv4_{role.name}"
     items = [
         "V4",
@@ -174,6 +180,8 @@ def occ_string(
         f"link-mtu {tun_mtu + overhead}",
         f"tun-mtu {tun_mtu}",
         f"proto {proto}",
+        "comp-lzo" if compression is not Compression.NONE else None,
+        "mtu-dynamic" if fragment is not None else None,
         None if key_direction is None or wrapping != "tls-auth" else f"keydir {key_direction}",
         f"cipher {cipher}" if sizes else None,
         f"auth {'[null-digest]' if sizes else auth.upper()}",

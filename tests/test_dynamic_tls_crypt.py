@@ -70,6 +70,19 @@ def test_it_holds_on_a_bad_network(seed: int) -> None:
     ends.run_until(lambda: 1 in keys(ends.client) and 1 in keys(ends.server), within=600)
 
 
+def test_once_it_is_in_use_the_first_keys_messages_may_go_under_it_too() -> None:
+    ends = agreed("tls-crypt")
+    ends.client.renegotiate()
+    ends.run_until(partial(have_keys, ends, 2))
+    session = ends.client.session
+    session._wrapping = session._later_wrapping  # as OpenVPN 3 has it
+    session._keys[0].send("late")
+    ends.client.send("later")
+    ends.run(1)
+    assert {event.text for event in ends.server.of(MessageReceived)} == {"late", "later"}
+    assert not ends.server.dropped
+
+
 def test_an_end_that_has_not_agreed_takes_nothing_under_it() -> None:
     ends = ControlPair(wrapping="tls-crypt")
     ends.client.connect()

@@ -36,11 +36,13 @@ class Listener:
         pass
 
 
-def negotiation() -> Negotiation:
+def negotiation(key_id: int = 3) -> Negotiation:
     clock = Clock()
     tls = ControlTlsFactory(TlsContexts(client_tls(), Role.CLIENT), clock, client=True)
     exchange = KeyExchange(offer(Role.CLIENT)(), Listener())
-    return Negotiation(3, Reliable(2.0), exchange, tls, max_payload=1000, wrapped_size=0, began=0.0, give_up_at=60.0)
+    return Negotiation(
+        key_id, Reliable(2.0), exchange, tls, max_payload=1000, wrapped_size=0, began=0.0, give_up_at=60.0
+    )
 
 
 def every_pair() -> Iterator[tuple[State, Input]]:
@@ -82,9 +84,17 @@ def test_a_reset_starts_tls_once(opcode: Opcode) -> None:
         subject.deliver(Message(1, opcode, b""))
 
 
-def test_tls_data_before_the_reset_is_an_error() -> None:
+def test_tls_data_before_the_hard_reset_is_an_error() -> None:
     with pytest.raises(MalformedPacket, match="before the reset"):
-        negotiation().deliver(Message(0, Opcode.P_CONTROL_V1, b"\x16\x03\x01"))
+        negotiation(0).deliver(Message(0, Opcode.P_CONTROL_V1, b"\x16\x03\x01"))
+
+
+def test_our_soft_reset_may_be_answered_with_tls_at_once() -> None:
+    subject = negotiation()
+    subject.deliver(Message(0, Opcode.P_CONTROL_V1, b"\x16\x03\x01"))
+    assert subject.state is State.HANDSHAKE
+    with pytest.raises(MalformedPacket):
+        subject.deliver(Message(1, Opcode.P_CONTROL_SOFT_RESET_V1, b""))
 
 
 def test_before_tls_there_is_nothing_to_tell_of_it() -> None:

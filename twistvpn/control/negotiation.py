@@ -130,9 +130,13 @@ class Negotiation:
         if message.opcode in RESETS:
             self._read_early_flags(message)
             self.advance(Input.PEER_RESET)
-        elif self._tls is None or self.state is State.RESETTING:
+            return
+        if self.state is State.RESETTING and self.key_id:
+            # OpenVPN 3 has no reset of its own for ours, it begins with TLS at once.
+            self.advance(Input.PEER_RESET)
+        if self._tls is None or self.state is State.RESETTING:
             raise MalformedPacket("TLS data before the reset")
-        elif self.state is not State.ENDED and message.payload:
+        if self.state is not State.ENDED and message.payload:
             self._tls.dataReceived(message.payload)
             if self._transport.disconnecting:
                 self.drop()

@@ -23,7 +23,7 @@ from twistvpn.control.reliable import ACKS_WITH_MESSAGE, Message, Reliable
 from twistvpn.crypto.derive import EXPORTER_LABEL, EXPORTER_LENGTH, key_expansion_prf
 from twistvpn.crypto.statickey import KEY_SIZE
 from twistvpn.crypto.wrapping import DYNAMIC_LABEL
-from twistvpn.errors import KeyGone, MalformedPacket, UnknownKey, WireError
+from twistvpn.errors import AuthenticationFailure, KeyGone, MalformedPacket, UnknownKey, WireError
 from twistvpn.wire.opcodes import KEY_ID_MASK, Opcode
 from twistvpn.wire.packets import MAX_ACKS, SESSION_ID_SIZE, ControlPacket
 from twistvpn.wire.roles import Role
@@ -214,7 +214,14 @@ class ControlSession:
     def receive_datagram(self, datagram: Buffer, now: float) -> None:
         """Unwrap and take one control packet; raises `WireError` for one that is to be dropped."""
         key_id = datagram[0] & KEY_ID_MASK if datagram else 0
-        self.receive(self._wrapping_of(key_id).unwrap(datagram), now)
+        try:
+            packet = self._wrapping_of(key_id).unwrap(datagram)
+        except AuthenticationFailure:
+            if key_id or self._later_wrapping is self._wrapping:
+                raise
+            # OpenVPN 3 uses the dynamic key for everything once it has one, for the first key's messages too.
+            packet = self._later_wrapping.unwrap(datagram)
+        self.receive(packet, now)
 
     def receive_opened(self, opened: Opened, now: float) -> None:
         """The same for a packet that the static key alone has opened, before there was a session."""

@@ -177,6 +177,35 @@ def test_the_fallback_is_taken_where_the_server_negotiates_nothing() -> None:
     assert say(vpn, USUAL.replace(",cipher AES-256-GCM", "")).is_connected
 
 
+def test_a_server_whose_own_cipher_is_not_wanted_is_named_with_it() -> None:
+    vpn = waiting(client="data-ciphers-fallback AES-192-GCM")
+    connection = vpn.client.service._connection
+    assert connection is not None
+    connection._server_occ = "V4,dev-type tun,cipher AES-256-CBC"
+    client = say(vpn, USUAL.replace(",cipher AES-256-GCM", ""))
+    assert client.fatal is not None
+    assert "the server's cipher is AES-256-CBC; add it to data-ciphers" in client.fatal
+
+
+@pytest.mark.parametrize("lines", ["data-ciphers AES-256-CBC", "cipher AES-256-CBC"])
+def test_a_server_that_pushes_no_cipher_is_followed(lines: str) -> None:
+    vpn = waiting(client=lines)
+    connection = vpn.client.service._connection
+    assert connection is not None
+    connection._server_occ = "V4,dev-type tun,cipher AES-256-CBC"
+    assert say(vpn, USUAL.replace(",cipher AES-256-GCM", "")).is_connected
+    assert connection.peer._cipher == "AES-256-CBC"
+
+
+@pytest.mark.parametrize("replaced", ["cipher AES-256-CBC", "cipher AES-256-GCM"])
+def test_epochs_without_what_they_need_are_fatal(replaced: str) -> None:
+    vpn = waiting(client="data-ciphers DEFAULT:AES-256-CBC")
+    text = USUAL.replace("cipher AES-256-GCM", f"{replaced},protocol-flags aead-epoch")
+    client = say(vpn, ",".join(word for word in text.split(",") if not word.startswith("peer-id")))
+    assert client.fatal is not None
+    assert "aead-epoch, which needs a peer-id and an AEAD cipher" in client.fatal
+
+
 # What else the server may say
 
 

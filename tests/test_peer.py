@@ -9,6 +9,7 @@ import pytest
 from tests.scripted_client import MODERN, ScriptedClient, serving
 from twistvpn.control.session import KeyDerivation
 from twistvpn.data.channel import OCC_MAGIC, PING
+from twistvpn.data.limits import EPOCH_WRAP
 from twistvpn.interfaces import Frame, single
 from twistvpn.peer import LINGER
 from twistvpn.testing import pair, transfer, udp_packet
@@ -139,7 +140,9 @@ def test_a_worn_out_key_is_replaced() -> None:
     _, at_client = peers(vpn)
     generation = at_client.channel._keyring._newest
     assert generation is not None
-    generation.sealer.packet_id = 0xFF000000
+    epochs = generation.epochs
+    assert epochs is not None
+    epochs._advance(EPOCH_WRAP)
     vpn.advance(15)
     newest = at_client.channel._keyring._newest
     assert newest is not None

@@ -13,6 +13,7 @@ from tests.certificates import YESTERDAY, authority
 from tests.scripted_client import MODERN, OCC, ScriptedClient, serving
 from twistvpn.config.settings import DataSettings
 from twistvpn.control.session import KeyDerivation
+from twistvpn.data.formats import PacketFormat
 from twistvpn.errors import AuthenticationRejected, NegotiationError
 from twistvpn.interfaces import Credentials, IAuthenticator
 from twistvpn.server.connection import PUSH_REPEAT_INTERVAL, Stage
@@ -118,9 +119,12 @@ def test_clients_without_the_exporter_use_the_prf(info: dict[str, str], opcode: 
 
 
 def test_a_client_that_negotiates_nothing_uses_the_cipher_it_names() -> None:
-    client = ScriptedClient(serving(), ANCIENT, cipher="AES-128-GCM")
+    vpn = serving()
+    client = ScriptedClient(vpn, ANCIENT, cipher="AES-128-GCM")
     client.say("PUSH_REQUEST")
-    assert client.pushed_value("cipher") == "AES-128-GCM"
+    (connection,) = vpn.server.factory.connections.values()
+    assert connection.peer._cipher == "AES-128-GCM"
+    assert client.pushed_value("cipher") is None, "it would take it for a mistake"
 
 
 @pytest.mark.parametrize("info", [{**MODERN, "IV_CIPHERS": "AES-256-CBC"}, ANCIENT])
@@ -139,6 +143,9 @@ def test_without_a_common_cipher_the_client_is_told_so(info: dict[str, str]) -> 
         ({"IV_CIPHERS": "AES-128-GCM:AES-256-GCM"}, "", None, "AES-256-GCM"),
         ({"IV_CIPHERS": "aes-128-gcm"}, "", None, "AES-128-GCM"),
         ({"IV_NCP": "2"}, "", None, "AES-256-GCM"),
+        ({"IV_NCP": "10"}, "AES-192-GCM", None, "AES-256-GCM"),
+        ({"IV_NCP": "1"}, "AES-128-GCM", None, "AES-128-GCM"),
+        ({"IV_NCP": "x"}, "AES-128-GCM", None, "AES-128-GCM"),
         ({}, "AES-128-GCM", None, "AES-128-GCM"),
         ({}, "AES-128-GCM", "AES-256-GCM", "AES-128-GCM"),
         ({}, "AES-192-GCM", "AES-192-GCM", "AES-192-GCM"),
@@ -182,6 +189,28 @@ def test_each_client_is_told_in_its_own_words(can: IvProto, pushed: tuple[str, .
     assert agreement.pushed == ("cipher AES-256-GCM", *pushed)
     assert agreement.derivation is derivation
     assert agreement.peer_id is None
+
+
+@pytest.mark.parametrize(
+    ("data", "can", "ciphers", "epochs"),
+    [
+        (DataSettings(), IvProto.EPOCH | IvProto.DATA_V2, "AES-256-GCM", True),
+        (DataSettings(), IvProto.EPOCH | IvProto.DATA_V2, "CHACHA20-POLY1305", True),
+        (DataSettings(), IvProto.EPOCH, "AES-256-GCM", False),
+        (DataSettings(), IvProto.DATA_V2, "AES-256-GCM", False),
+        (DataSettings(("AES-256-CBC",)), IvProto.EPOCH | IvProto.DATA_V2, "AES-256-CBC", False),
+        (DataSettings(epochs=False), IvProto.EPOCH | IvProto.DATA_V2, "AES-256-GCM", False),
+    ],
+)
+def test_keys_change_by_epochs_where_both_ends_and_the_cipher_can(
+    data: DataSettings,
+    can: IvProto,
+    ciphers: str,
+    epochs: bool,  # noqa: FBT001
+) -> None:
+    agreement = agree(data, {"IV_PROTO": str(int(can)), "IV_CIPHERS": ciphers}, "", 7)
+    assert (agreement.packet_format is PacketFormat.EPOCH) is epochs
+    assert ("protocol-flags aead-epoch" in agreement.pushed) is epochs
 
 
 # Authentication

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.recorders import RunRecorder
 from twistvpn.crypto.wrapping import ControlKey
+from twistvpn.data.formats import PacketFormat
 from twistvpn.interfaces import Address, Buffer, ILinkReceiver, Run, single
 from twistvpn.testing import SERVER_ADDRESS, Pair, pair, transfer, udp_packet
 from twistvpn.wire.opcodes import OPCODE_SHIFT, Opcode, first_byte
@@ -256,8 +257,10 @@ def test_data_without_a_peer_id_is_found_by_its_address() -> None:
     vpn = pair("v1", "v2", server="client-to-client")
     one, other = vpn.clients["v1"], vpn.clients["v2"]
     for client in (one, other):
-        client.service._connection.peer.open_data("AES-256-GCM", client.service._connection.peer._derivation, None)  # type: ignore[union-attr]
-        client.service._connection.peer.install_key(0)  # type: ignore[union-attr]
+        connection = client.service._connection
+        assert connection is not None
+        connection.peer.open_data("AES-256-GCM", connection.peer._derivation, None, PacketFormat.EPOCH)
+        connection.peer.install_key(0)
     packet = udp_packet(one.address, other.address, b"to my neighbour")
     assert transfer(one, other, packet) == [packet]
     vpn.network.move(one.link, HERE)

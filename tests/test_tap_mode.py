@@ -323,7 +323,7 @@ class TapTests(SynchronousTestCase):
         self.vpn.server.inject(frame(ALICE, ROUTER, tcp(flags=SYN, options=mss), b"\x81\x00\0\x0a\x08\x00"))
         self.vpn.advance(1)
         # The datagram with its header and tag, the frame's header, and the headers of IPv4 and TCP.
-        option = b"\x02\x04" + (1300 - 24 - 14 - 40).to_bytes(2, "big")
+        option = b"\x02\x04" + (1300 - 28 - 14 - 40).to_bytes(2, "big")
         arrived = self.arrived()
         assert arrived["server"] == [frame(EVERYBODY, ALICE, tcp(flags=SYN, options=option), b"\x08\x00")]
         tagged = frame(ALICE, ROUTER, tcp(flags=SYN, options=option), b"\x81\x00\0\x0a\x08\x00")

@@ -12,7 +12,8 @@ from twistvpn.client.remotes import Ending
 from twistvpn.control.push import PushedOptions, parse_pushed
 from twistvpn.control.session import KeyDerivation, KeyEstablished, MessageReceived, RenegotiationFailed, SessionFailed
 from twistvpn.control.verify import tls_failure_words
-from twistvpn.crypto.ciphers import canonical_name
+from twistvpn.crypto.ciphers import AEAD_CIPHERS, canonical_name
+from twistvpn.data.formats import PacketFormat
 from twistvpn.errors import ConfigError, KeyGone, NegotiationError
 from twistvpn.interfaces import ILinkReceiver, Question
 from twistvpn.link.addresses import readable
@@ -329,7 +330,7 @@ class ClientConnection:
         data = self._settings.data
         cipher = self._cipher(pushed)
         derivation = KeyDerivation.EXPORTER if pushed.exporter_keys else KeyDerivation.PRF
-        self.peer.open_data(cipher, derivation, pushed.peer_id)
+        self.peer.open_data(cipher, derivation, pushed.peer_id, _packet_format(pushed, cipher))
         self.peer.open_framing(self._compression(pushed), pushed.fragment or data.fragment)
         self.peer.install_key(0)
         if "dyn-tls-crypt" in pushed.protocol_flags:
@@ -358,8 +359,12 @@ class ClientConnection:
                 raise NegotiationError(f"the server pushes the cipher {cipher}, which data-ciphers does not have")
             return cipher
         announced = parse_occ(self._server_occ).get("cipher", "").upper()
-        if announced in data.ciphers:
+        if announced in {*data.ciphers, data.ciphers_fallback}:
             return announced
+        if announced:
+            raise NegotiationError(
+                f"the server's cipher is {announced}; add it to data-ciphers if that is what you want"
+            )
         if data.ciphers_fallback is not None:
             return data.ciphers_fallback
         raise NegotiationError("the server negotiates no cipher; set data-ciphers-fallback to the one it uses")
@@ -386,3 +391,11 @@ class ClientConnection:
             for _ in range(max(1, self._client.explicit_exit_notify)):
                 self.peer.say_goodbye()
         self.peer.linger(self._why)
+
+
+def _packet_format(pushed: PushedOptions, cipher: str) -> PacketFormat:
+    if "aead-epoch" not in pushed.protocol_flags:
+        return PacketFormat.CLASSIC
+    if cipher not in AEAD_CIPHERS or pushed.peer_id is None:
+        raise NegotiationError("the server pushes aead-epoch, which needs a peer-id and an AEAD cipher beside it")
+    return PacketFormat.EPOCH

@@ -36,6 +36,10 @@ CAPABILITIES = (
 )
 
 
+NCP_2_CIPHERS = frozenset({"AES-256-GCM", "AES-128-GCM"})
+"""What IV_NCP=2 says that we take; servers of 2.4 know nothing else."""
+
+
 def peer_info(settings: Settings, methods: Collection[str], hardware_address: str | None) -> dict[str, str]:
     """Everything the server is told; `methods` is what the user can be shown (IV_SSO).
 
@@ -43,15 +47,16 @@ def peer_info(settings: Settings, methods: Collection[str], hardware_address: st
     """
     client = settings.client
     assert client is not None
+    data = settings.data
     info = {
         "IV_VER": __version__,
         "IV_PLAT": "linux",
         "IV_TCPNL": "1",
         "IV_MTU": str(max(LARGEST_PUSHED_MTU, settings.device.mtu)),
-        "IV_NCP": "2",
-        "IV_CIPHERS": ":".join(settings.data.ciphers),
-        "IV_PROTO": str(int(CAPABILITIES)),
-        **compression_info(settings.data.compression, settings.data.allow_compression),
+        **({"IV_NCP": "2"} if {*data.ciphers} >= NCP_2_CIPHERS else {}),
+        "IV_CIPHERS": ":".join(data.ciphers),
+        "IV_PROTO": str(int(CAPABILITIES | IvProto.EPOCH if data.epochs else CAPABILITIES)),
+        **compression_info(data.compression, data.allow_compression),
     }
     if methods:
         info["IV_SSO"] = ",".join(sorted(methods))

@@ -285,7 +285,7 @@ class ServerConnection:
         data, options = self._host.data, self._host.options_for(self)
         compression, framing = choose_framing(data.compression, options, self.peer_info, self._occ)
         if is_first:
-            peer.open_data(agreement.cipher, agreement.derivation, agreement.peer_id)
+            peer.open_data(agreement.cipher, agreement.derivation, agreement.peer_id, agreement.packet_format)
             peer.open_framing(compression, data.fragment)
             try:
                 peer.install_key(0)

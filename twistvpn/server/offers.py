@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
 
 from twistvpn.control.session import KeyDerivation
+from twistvpn.crypto.ciphers import AEAD_CIPHERS
+from twistvpn.data.formats import PacketFormat
 from twistvpn.errors import NegotiationError
 from twistvpn.interfaces import DeviceType
 from twistvpn.wire.compression import Compression, read_compression
@@ -37,6 +39,7 @@ class Agreement:
     derivation: KeyDerivation
     peer_id: int | None
     """None for clients that only know P_DATA_V1."""
+    packet_format: PacketFormat
     dynamic_tls_crypt: bool
     """Whether renegotiations are wrapped under a key of the session's own."""
     pushed: tuple[str, ...]
@@ -80,19 +83,40 @@ def agree(data: DataSettings, info: Mapping[str, str], occ: str, peer_id: int) -
     pushed = []
     if IvProto.DATA_V2 in can:
         pushed.append(f"peer-id {peer_id}")
-    pushed.append(f"cipher {cipher}")
+    if negotiates(info):
+        # Others take it for a mistake.
+        pushed.append(f"cipher {cipher}")
     derivation = KeyDerivation.EXPORTER if IvProto.TLS_KEY_EXPORT in can else KeyDerivation.PRF
+    if derivation is KeyDerivation.EXPORTER and IvProto.CC_EXIT not in can:
+        pushed.append("key-derivation tls-ekm")
+    agreement = Agreement(
+        cipher,
+        derivation,
+        peer_id if IvProto.DATA_V2 in can else None,
+        _packet_format(data, can, cipher),
+        IvProto.DYN_TLS_CRYPT in can,
+        tuple(pushed),
+    )
+    flags = _protocol_flags(agreement, can)
+    return replace(agreement, pushed=(*pushed, f"protocol-flags {' '.join(flags)}")) if flags else agreement
+
+
+def _packet_format(data: DataSettings, can: IvProto, cipher: str) -> PacketFormat:
+    may_have_epochs = data.epochs and cipher in AEAD_CIPHERS and IvProto.EPOCH | IvProto.DATA_V2 in can
+    return PacketFormat.EPOCH if may_have_epochs else PacketFormat.CLASSIC
+
+
+def _protocol_flags(agreement: Agreement, can: IvProto) -> list[str]:
     flags = []
     if IvProto.CC_EXIT in can:
-        flags += ["cc-exit", *(["tls-ekm"] if derivation is KeyDerivation.EXPORTER else [])]
-    elif derivation is KeyDerivation.EXPORTER:
-        pushed.append("key-derivation tls-ekm")
-    dynamic = IvProto.DYN_TLS_CRYPT in can
-    if dynamic:
+        flags.append("cc-exit")
+        if agreement.derivation is KeyDerivation.EXPORTER:
+            flags.append("tls-ekm")
+    if agreement.dynamic_tls_crypt:
         flags.append("dyn-tls-crypt")
-    if flags:
-        pushed.append(f"protocol-flags {' '.join(flags)}")
-    return Agreement(cipher, derivation, peer_id if IvProto.DATA_V2 in can else None, dynamic, tuple(pushed))
+    if agreement.packet_format is PacketFormat.EPOCH:
+        flags.append("aead-epoch")
+    return flags
 
 
 def choose_framing(

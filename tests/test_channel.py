@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tests.inner_packets import ACK, SYN, tcp, udp
 from twistvpn.crypto.derive import DataKeys, DirectionKeys
-from twistvpn.data.channel import OCC_EXIT, OCC_MAGIC, PING, Channel, DataKey
+from twistvpn.data.channel import OCC_MAGIC, PING, Channel, DataKey
+from twistvpn.data.messages import OccKind
 from twistvpn.data.offload import VnetHeader, segment
 from twistvpn.interfaces import Buffer, Frame, Run, single
 
@@ -194,8 +195,8 @@ def test_pings_and_option_messages_are_taken_out() -> None:
     theirs.on_occ = lambda kind, rest: occ.append((kind, bytes(rest)))
     assert open_all(theirs, ours.seal_ping(5.0), 6.0) == []
     assert (ours.last_sent, theirs.last_received) == (5.0, 6.0)
-    assert open_all(theirs, ours.seal_occ_exit(7.0), 8.0) == []
-    assert occ == [(OCC_EXIT, b"")]
+    assert open_all(theirs, ours.seal_occ(bytes([OccKind.EXIT]), 7.0), 8.0) == []
+    assert occ == [(OccKind.EXIT, b"")]
     (packet,) = packets_of(60)
     assert open_all(theirs, seal(ours, [PING, packet, OCC_MAGIC + b"\0", OCC_MAGIC + b"\1V4"])) == [packet]
     assert occ[1:] == [(0, b""), (1, b"V4")]

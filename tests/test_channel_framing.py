@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from tests.inner_packets import ACK, SYN, tcp, udp
 from tests.test_channel import data_keys, open_all, packets_of, seal
 from twistvpn.config.settings import FragmentLimit
-from twistvpn.data.channel import OCC_EXIT, Channel
+from twistvpn.data.channel import Channel
 from twistvpn.data.compression import BAD_COMPRESSION
 from twistvpn.data.fragment import BAD_FRAGMENT, TOO_LARGE
 from twistvpn.data.framing import Framing
+from twistvpn.data.messages import OccKind
 from twistvpn.data.offload import VnetHeader, segment
 from twistvpn.interfaces import Frame
 from twistvpn.wire.compression import Compression
@@ -51,8 +52,8 @@ def test_packets_and_messages_go_through(compression: Compression, limit: Fragme
     packets = packets_of(60, 1400, 1400, 1500, 100, 90, 29)
     runs = seal(ours, packets)
     assert open_all(theirs, runs) == packets
-    assert open_all(theirs, [*ours.seal_ping(1.0), *ours.seal_occ_exit(1.0)]) == []
-    assert occ == [OCC_EXIT]
+    assert open_all(theirs, [*ours.seal_ping(1.0), *ours.seal_occ(bytes([OccKind.EXIT]), 1.0)]) == []
+    assert occ == [OccKind.EXIT]
     assert not ours.drops + theirs.drops
     assert theirs.packets_in == ours.packets_out
     assert theirs.bytes_in == ours.bytes_out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -234,6 +234,24 @@ def test_each_kind_of_end(text: str, options: str, fatal: str | None) -> None:
         assert client.tun.closed
 
 
+@pytest.mark.parametrize(
+    ("text", "host"), [("RESTART", "192.0.2.1"), ("RESTART,[N]", "192.0.2.9"), ("RESTART,[P,N]:moving", "192.0.2.9")]
+)
+def test_a_restart_may_name_the_next_remote(text: str, host: str) -> None:
+    vpn = pair(client="remote 192.0.2.9 1194 udp")
+    say(vpn, text)
+    assert vpn.client.service._remotes.current().host == host
+
+
+@pytest.mark.parametrize(
+    ("flags", "advance"), [("", "1"), ("advance no", "1"), ("advance addr", "9"), ("advance remote", "9")]
+)
+def test_a_temporary_refusal_may_send_us_elsewhere(flags: str, advance: str) -> None:
+    vpn = waiting(client="remote 192.0.2.9 1194 udp")
+    say(vpn, f"AUTH_FAILED,TEMP[{flags}]:busy")
+    assert vpn.client.service._remotes.current().host == f"192.0.2.{advance}"
+
+
 @pytest.mark.parametrize("text", ["RESTART", "EXIT"])
 def test_a_connected_client_comes_back(text: str) -> None:
     vpn = pair()
@@ -335,8 +353,8 @@ def test_a_server_that_knows_cc_exit_hears_it_on_the_control_channel() -> None:
     assert vpn.server.factory.connections == {}
 
 
-def test_an_older_server_hears_it_on_the_data_channel() -> None:
-    vpn = pair()
+def without_cc_exit(vpn: Pair) -> None:
+    """Let the client believe that its server knows no goodbye on the control channel."""
     vpn.advance(1)
     connection = vpn.client.service._connection
     assert connection is not None
@@ -344,9 +362,40 @@ def test_an_older_server_hears_it_on_the_data_channel() -> None:
     object.__setattr__(connection.pushed, "protocol_flags", frozenset())
     hello = udp_packet(vpn.client.address, vpn.server.address)
     assert transfer(vpn.client, vpn.server, hello) == [hello]
+
+
+def test_an_older_server_hears_it_on_the_data_channel() -> None:
+    vpn = pair()
+    without_cc_exit(vpn)
     vpn.client.stop()
     vpn.advance(1)
     assert vpn.server.factory.connections == {}
+
+
+@pytest.mark.shows("explicit-exit-notify")
+@pytest.mark.parametrize(
+    ("own", "pushed", "proto", "tries"),
+    [
+        ("", 1, "udp", 1),
+        ("explicit-exit-notify 3", 4, "udp", 4),
+        ("", 1000, "udp", 10),
+        ("explicit-exit-notify 3", 1, "tcp", 1),
+    ],
+)
+def test_it_is_said_as_often_as_the_admin_wants_it(
+    own: str, pushed: int, proto: Literal["udp", "tcp"], tries: int
+) -> None:
+    vpn = pair(client=own, server=f'push "explicit-exit-notify {pushed}"', proto=proto)
+    without_cc_exit(vpn)
+    peer = server_peer(vpn)
+    said: list[float] = []
+    peer.channel.on_occ = lambda _kind, _rest: said.append(vpn.clock.seconds())
+    stopped: list[None] = []
+    vpn.client.service.stopService().addCallback(stopped.append)
+    vpn.advance(20)
+    assert len(said) == tries
+    assert [round(later - said[0]) for later in said] == list(range(tries))
+    assert stopped == [None]
 
 
 def test_a_goodbye_before_there_is_a_tunnel_is_silent() -> None:

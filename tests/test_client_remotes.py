@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from twistvpn.client.remotes import RemoteList
+from twistvpn.client.remotes import Ending, RemoteList
 from twistvpn.config.settings import ClientSettings, Remote
 
 WAIT = (1.0, 300.0)
@@ -77,3 +77,38 @@ def test_a_random_order_has_every_server_once_a_round() -> None:
     assert "".join(tried) != "abcdefgh"
     assert sorted(tried) == list("abcdefgh")
     assert subject.current().host == tried[0]
+
+
+def tried(subject: RemoteList, *endings: Ending) -> str:
+    """Who is tried after each of these ends, where every server has two addresses."""
+    seen = ""
+    for ending in endings:
+        if not subject.hosts:
+            subject.hosts = [f"{subject.current().host}{number}" for number in "12"]
+        subject.take_host()
+        subject.ended(ending)
+        following = subject.hosts[0] if subject.hosts else f"{subject.current().host}1"
+        seen += following
+    return seen
+
+
+def test_each_end_chooses_who_is_next() -> None:
+    assert tried(remotes("a", "b"), Ending.RETRY, Ending.RETRY, Ending.RETRY, Ending.RETRY) == "a2b1b2a1"
+    assert tried(remotes("a", "b"), Ending.SAME, Ending.SAME, Ending.ADDRESS) == "a1a1a2"
+    assert tried(remotes("a", "b"), Ending.NEXT, Ending.NEXT) == "b1a1"
+
+
+def test_a_server_that_had_let_us_in_is_tried_first() -> None:
+    for ending, following in ((Ending.RETRY, "a"), (Ending.SAME, "a"), (Ending.NEXT, "b")):
+        subject = remotes("a", "b")
+        subject.hosts = ["1", "2"]
+        subject.take_host()
+        subject.succeeded()
+        assert subject.ended(ending) == 1.0
+        assert subject.current().host == following
+        assert subject.hosts == (["1", "2"] if ending is Ending.SAME else [])
+
+
+def test_a_server_may_ask_for_a_longer_wait_within_bounds() -> None:
+    assert remotes("a").ended(Ending.SAME, 42.0) == 42.0
+    assert remotes("a").ended(Ending.SAME, 4200.0) == 300.0

@@ -8,8 +8,8 @@ import pytest
 
 from tests.scripted_client import MODERN, ScriptedClient, serving
 from twistvpn.control.session import KeyDerivation
-from twistvpn.data.channel import OCC_MAGIC, PING
 from twistvpn.data.limits import EPOCH_WRAP
+from twistvpn.data.messages import PING, OccKind
 from twistvpn.interfaces import Frame, single
 from twistvpn.peer import LINGER
 from twistvpn.testing import pair, transfer, udp_packet
@@ -221,16 +221,56 @@ def test_bad_control_packets_are_counted_by_reason() -> None:
     assert peer.is_open
 
 
-def test_only_the_goodbye_among_occ_messages_means_something() -> None:
-    vpn = serving()
+def occ_answers(vpn: Pair, client: ScriptedClient, *questions: bytes) -> list[tuple[int, bytes]]:
+    """What the server says to OCC messages."""
+    answers: list[tuple[int, bytes]] = []
+    client.peer.channel.on_occ = lambda kind, rest: answers.append((kind, bytes(rest)))
+    (peer,) = vpn.server.factory.connections
+    for question in questions:
+        runs = client.peer.channel.seal_occ(question, vpn.clock.seconds())
+        client.link.send_runs(runs, peer.link.address)  # type: ignore[attr-defined]  # a memory link
+        vpn.advance(1)
+    assert peer.is_open
+    return answers
+
+
+def ready_to_talk(**options: str) -> tuple[Pair, ScriptedClient]:
+    vpn = serving(**options)
     client = ScriptedClient(vpn)
     client.open_data(KeyDerivation.EXPORTER, 0)
+    return vpn, client
+
+
+def test_our_options_are_told_to_who_asks() -> None:
+    vpn, client = ready_to_talk()
+    ((kind, text),) = occ_answers(vpn, client, b"\0", b"\1V4\0", b"\5\1\1\1\1", b"\7", b"\2", b"\2\0")
+    assert kind == OccKind.REPLY
+    assert text.startswith(b"V4,dev-type tun,")
+    assert text.endswith(b",tls-server\0")
+
+
+@pytest.mark.shows("mtu-test")
+def test_the_path_is_measured_with_datagrams_of_the_size_that_is_asked_for() -> None:
+    vpn, client = ready_to_talk()
+    seen = len(client.received)
+    load = b"\3" + bytes(1300)
+    answers = occ_answers(vpn, client, b"\2\x04\xb0", load, b"\4")
+    assert [kind for kind, _ in answers] == [OccKind.MTU_LOAD, OccKind.MTU_REPLY]
+    assert len(client.received[seen]) == 1200
+    received, sent = (int.from_bytes(answers[1][1][start : start + 2], "big") for start in (0, 2))
+    assert (received, sent) == (16 + len(load) + 24, 1200)
+
+
+def test_no_datagram_is_larger_than_our_own_packets_make_it() -> None:
+    vpn, client = ready_to_talk()
+    ((_, load),) = occ_answers(vpn, client, b"\2\xff\xff")
+    assert 16 + 1 + len(load) == 1500
+    assert len(client.received[-1]) == 1524
+
+
+def test_a_goodbye_in_a_data_packet_is_the_end() -> None:
+    vpn, client = ready_to_talk()
     (peer,) = vpn.server.factory.connections
-    for kind in (0, 1, 7):
-        runs = client.peer.channel.seal([Frame(OCC_MAGIC + bytes([kind]))], vpn.clock.seconds())
-        client.link.send_runs(runs, peer.link.address)  # type: ignore[attr-defined]  # a memory link
-    vpn.advance(1)
-    assert peer.is_open
     client.peer.say_goodbye()
     vpn.advance(1)
     assert not peer.is_open

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import capturedLogs
 from zope.interface import implementer
 
 from tests.certificates import YESTERDAY, authority
@@ -352,6 +353,22 @@ def test_a_client_is_sent_away_with_a_restart_once() -> None:
     vpn.network.loss = 0.0
     vpn.advance(5)
     assert client.texts[1:] == ["RESTART"]
+    assert vpn.server.factory.connections == {}
+
+
+def test_an_application_may_talk_to_a_client_and_end_it() -> None:
+    vpn = pair()
+    (protocol,) = vpn.server.factory.clients
+    with capturedLogs() as logged:
+        protocol.transport.tell("maintenance at noon")
+        vpn.advance(1)
+    assert "maintenance at noon" in [event.get("text") for event in logged]
+    protocol.transport.restart("[P]:moving")
+    vpn.wait_until(lambda: vpn.client.times_connected == 2)
+    (protocol,) = vpn.server.factory.clients
+    protocol.transport.halt("your contract has ended")
+    vpn.advance(1)
+    assert vpn.client.fatal == "the server sends us away: your contract has ended"
     assert vpn.server.factory.connections == {}
 
 

@@ -13,22 +13,23 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from twisted.logger import Logger
 
+from twistvpn.consistency import OccAnswers, local_occ_string
 from twistvpn.control.events import RenegotiationBegun, RenegotiationFailed, SessionFailed
 from twistvpn.control.session import ControlSession, KeyDerivation
 from twistvpn.crypto.derive import split_keys
-from twistvpn.data.channel import OCC_EXIT, Channel, DataKey
+from twistvpn.data.channel import Channel, DataKey
 from twistvpn.data.formats import PacketFormat
 from twistvpn.data.framing import Framing
 from twistvpn.data.inet import IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
 from twistvpn.data.keyring import NEVER, Wear
 from twistvpn.data.layers import LAYERS
+from twistvpn.data.messages import OccKind
 from twistvpn.data.mss import ETHERNET_MTU, STREAM_PREFIX, link_overhead, max_mss, mssfix_bound
 from twistvpn.errors import WireError
 from twistvpn.timers import Keepalive, PeerTimers
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.compression import Compression
 from twistvpn.wire.fragments import SEQUENCES
-from twistvpn.wire.options import occ_string
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,6 +88,7 @@ class Peer:
         "_linger_until",
         "_look_at",
         "_look_every",
+        "_occ",
         "_packet_format",
         "_peer_id",
         "_pumping",
@@ -130,6 +132,7 @@ class Peer:
         self._state = PeerState.OPEN
         self._pumping = self._unanswered = False
         self._linger_until = 0.0
+        self._occ = OccAnswers(settings.device.mtu)
         self._why = ""
         self._unconfirmed: tuple[int, float] | None = None
         self._look_every = channel.wear.look_every
@@ -271,14 +274,22 @@ class Peer:
             self._handler.packets_received(self, packets)
         return authentic
 
-    def occ_received(self, kind: int, _rest: Buffer) -> None:
-        """Take an OCC message: the only one that still means something is the peer's goodbye."""
-        if kind == OCC_EXIT:
+    def occ_received(self, kind: int, rest: Buffer) -> None:
+        """Take an OCC message: the peer's goodbye, or a question to be answered."""
+        if kind == OccKind.EXIT:
             self.close("the peer has said goodbye")
+            return
+        overhead = ETHERNET_MTU - self.channel.largest_packet(ETHERNET_MTU, self._clock.seconds())
+        answer = self._occ.answer(kind, rest, overhead, local_occ_string(self._settings, self.link))
+        if answer is not None:
+            self._send_occ(answer)
 
     def say_goodbye(self) -> None:
         """Tell the peer in a data packet that we leave, as peers without `cc-exit` understand it."""
-        self.link.send_runs(self.channel.seal_occ_exit(self._clock.seconds()), self.address)
+        self._send_occ(bytes((OccKind.EXIT,)))
+
+    def _send_occ(self, message: bytes) -> None:
+        self.link.send_runs(self.channel.seal_occ(message, self._clock.seconds()), self.address)
 
     def send_frames(self, frames: Sequence[Frame]) -> None:
         """Seal packets and send them; there is nobody to take them once the peer is about to be closed."""
@@ -481,20 +492,3 @@ def build_peer(
     peer = Peer(role, link, address, session, channel, settings, handler, deadlines, clock)
     channel.on_occ = peer.occ_received
     return peer
-
-
-def local_occ_string(settings: Settings, link: ILink) -> str:
-    """What we tell the peer of our options for comparison; differences make stock peers warn."""
-    control, data = settings.control, settings.data
-    return occ_string(
-        settings.role,
-        "tcp" if link.is_stream else "udp",
-        cipher=data.ciphers_fallback or data.ciphers[0],
-        auth=control.auth,
-        dev_type=settings.device.dev_type,
-        tun_mtu=settings.device.mtu,
-        wrapping=control.wrapping.value,
-        key_direction=control.key_direction,
-        compression=data.compression,
-        fragment=None if data.fragment is None or link.is_stream else data.fragment.size,
-    )

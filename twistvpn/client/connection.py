@@ -9,6 +9,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from twistvpn.client.remotes import Ending
+from twistvpn.consistency import option_differences
 from twistvpn.control.push import PushedOptions, parse_pushed
 from twistvpn.control.session import KeyDerivation, KeyEstablished, MessageReceived, RenegotiationFailed, SessionFailed
 from twistvpn.control.verify import tls_failure_words
@@ -35,7 +36,7 @@ from twistvpn.wire.messages import (
     decode_message,
     encode_message,
 )
-from twistvpn.wire.options import parse_occ
+from twistvpn.wire.options import parse_occ, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 
 PUSH_REQUEST_INTERVAL = 5.0
 """Seconds between two requests, as stock clients ask."""
+
+MOST_GOODBYES = 10
+"""Tries of an `explicit-exit-notify`; a server that pushes more does not keep us from leaving."""
 
 MAX_PUSHED = 64 * 1024
 """Characters of pushed options that are collected before the server counts as broken."""
@@ -186,6 +190,8 @@ class ClientConnection:
             self._rekeyed(event)
             return
         self._server_occ = event.remote.options
+        for difference in option_differences(self._settings, self.peer.link, self._server_occ):
+            self.log.debug("the server's options: {difference}", difference=printable(difference))
         self._established_at = self._clock.seconds()
         self._give_up_at = self._established_at + self._settings.control.hand_window
         # Not at once: a server that need not be asked may have sent them together with its key.
@@ -386,11 +392,19 @@ class ClientConnection:
             return
         if "cc-exit" in self.pushed.protocol_flags:
             self.peer.send_message(encode_message(Exit()))
+            self.peer.linger(self._why)
+            return
+        wanted = self.pushed.explicit_exit_notify
+        tries = self._client.explicit_exit_notify if wanted is None else wanted
+        self._say_goodbye_in_data(1 if self.peer.link.is_stream else min(max(1, tries), MOST_GOODBYES))
+
+    def _say_goodbye_in_data(self, tries: int) -> None:
+        """Nothing acknowledges an OCC message: `explicit-exit-notify` says how often it is said, once a second."""
+        self.peer.say_goodbye()
+        if tries > 1:
+            self._asking = self._clock.callLater(1, self._say_goodbye_in_data, tries - 1)
         else:
-            # Nothing acknowledges an OCC message: `explicit-exit-notify` says how often it is worth a try.
-            for _ in range(max(1, self._client.explicit_exit_notify)):
-                self.peer.say_goodbye()
-        self.peer.linger(self._why)
+            self.peer.linger(self._why or "")
 
 
 def _packet_format(pushed: PushedOptions, cipher: str) -> PacketFormat:

@@ -19,6 +19,7 @@ from twistvpn.client.network import ClientNetwork
 from twistvpn.client.peer_info import hardware_address, peer_info
 from twistvpn.client.remotes import Ending, RemoteList
 from twistvpn.client.status import format_status
+from twistvpn.consistency import local_occ_string
 from twistvpn.control.keys import control_key
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts, validity_problem
@@ -27,7 +28,7 @@ from twistvpn.data.layers import LAYERS
 from twistvpn.deadlines import DeadlineQueue
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import IFrameReceiver
-from twistvpn.peer import build_peer, local_occ_string
+from twistvpn.peer import build_peer
 from twistvpn.status_file import write_status_file
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.keymethod import KeyMethod2, KeySource

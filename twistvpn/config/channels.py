@@ -69,6 +69,7 @@ def read_control(directives: Directives, role: Role) -> ControlSettings:
         key_direction=_key_direction(directives, tls_auth),
         auth=_digest(directives, wrapping),
         max_packet_size=integer_of(directives, "max-packet-size", ControlSettings.max_packet_size, 154, 2048),
+        disable_occ="disable-occ" in directives,
         tls_timeout=_positive(directives, "tls-timeout", 2.0),
         hand_window=_positive(directives, "hand-window", 60.0),
         tran_window=seconds_of(directives, "tran-window", 3600.0),

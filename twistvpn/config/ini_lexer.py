@@ -123,6 +123,7 @@ SECTIONS: dict[str, dict[str, Form]] = {
         "hand-window": Form.WHOLE,
         "tran-window": Form.WHOLE,
         "tls-timeout": Form.WHOLE,
+        "disable-occ": Form.FLAG,
         "reneg-sec": Form.WORDS,
         "reneg-bytes": Form.WHOLE,
         "reneg-pkts": Form.WHOLE,

@@ -102,7 +102,7 @@ _READ = [
     *_read("reneg-bytes 1-1", "reneg-pkts 1-1"),
     *_read("cipher 1-1", "data-ciphers 1-1", "data-ciphers-fallback 1-1", "replay-window 1-2", "mssfix 0-2"),
     *_read("compress 0-1", "comp-lzo 0-1", "allow-compression 1-1", "fragment 1-2"),
-    *_read("max-packet-size 1-1", "auth-nocache", "setenv 1-2"),
+    *_read("max-packet-size 1-1", "auth-nocache", "setenv 1-2", "disable-occ"),
     *_read("mark 1-1", "bind-dev 1-1", "sndbuf 1-1", "rcvbuf 1-1", "mtu-disc 1-1", "multihome 0-1", "float"),
 ]
 
@@ -166,7 +166,6 @@ _NO_EFFECT = [
         "addresses and routes are set over netlink", "iproute route-delay ifconfig-nowarn allow-recursive-routing"
     ),
     *_no_effect("the route to the server is added where redirect-gateway needs it", "redirect-private"),
-    *_no_effect("the options of the two ends are compared for the log only", "disable-occ"),
     *_no_effect("the timer starts with the connection", "ping-timer-rem"),
     *_no_effect("nothing we send is compressed", "comp-noadapt"),
     *_no_effect("every run negotiates with each peer as it is", "compat-mode"),

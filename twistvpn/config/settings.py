@@ -170,6 +170,8 @@ class ControlSettings:
     """Bytes of a control packet at most, wrapping included: it must pass every path unfragmented."""
     hand_window: float = 60.0
     tran_window: float = 3600.0
+    disable_occ: bool = False
+    """The options that the peer tells are not compared with ours."""
     reneg_sec: float = 3600.0
     """Seconds after which this end renegotiates; 0 leaves that to the other end."""
     reneg_jitter: float = 0.0

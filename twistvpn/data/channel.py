@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from twistvpn.data.keyring import TRAN_WINDOW, UNLIMITED, DataKey, Keyring, Wear
 from twistvpn.data.layers import IP, Layer
-from twistvpn.data.messages import OCC_EXIT, OCC_MAGIC, PING
+from twistvpn.data.messages import OCC_MAGIC, PING
 from twistvpn.errors import AuthenticationFailure, MalformedPacket, PacketIdExhausted, ReplayedPacket, UnknownKey
 from twistvpn.interfaces import Frame
 from twistvpn.wire.opcodes import Opcode
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from twistvpn.data.opened import Opened
     from twistvpn.interfaces import Buffer, Run
 
-__all__ = ["OCC_EXIT", "OCC_MAGIC", "PING", "Channel", "DataKey"]
+__all__ = ["OCC_MAGIC", "PING", "Channel", "DataKey"]
 
 NO_KEY = "no-key"
 PACKET_ID_EXHAUSTED = "packet-id"
@@ -127,9 +127,9 @@ class Channel:
         """Seal one keepalive message."""
         return self._seal([Frame(PING)], 0, now)
 
-    def seal_occ_exit(self, now: float) -> list[Run]:
-        """Seal the goodbye that peers without `cc-exit` understand."""
-        return self._seal([Frame(OCC_MAGIC + bytes((OCC_EXIT,)))], 0, now)
+    def seal_occ(self, message: bytes, now: float) -> list[Run]:
+        """Seal an OCC message: its kind (`messages.OccKind`) and what follows on that."""
+        return self._seal([Frame(OCC_MAGIC + message)], 0, now)
 
     def _seal(self, frames: Sequence[Frame], largest_mss: int, now: float) -> list[Run]:
         if not frames:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from twisted.logger import Logger
 
+from twistvpn.consistency import option_differences
 from twistvpn.control.session import KeyEstablished, MessageReceived, RenegotiationFailed, SessionFailed
 from twistvpn.control.verify import common_name, tls_failure_words
 from twistvpn.errors import AuthenticationRejected, NegotiationError, PoolExhausted, TemporarilyRejected
@@ -14,7 +15,17 @@ from twistvpn.interfaces import ALIKE
 from twistvpn.server.authentication import refusal
 from twistvpn.server.offers import Agreement, agree, choose_framing
 from twistvpn.verbosity import log_observer
-from twistvpn.wire.messages import CrResponse, Exit, PushRequest, Restart, decode_message, encode_message, split_push
+from twistvpn.wire.messages import (
+    CrResponse,
+    Exit,
+    Halt,
+    Info,
+    PushRequest,
+    Restart,
+    decode_message,
+    encode_message,
+    split_push,
+)
 from twistvpn.wire.options import IvProto, iv_proto, parse_peer_info, printable
 
 if TYPE_CHECKING:
@@ -22,7 +33,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
-    from twistvpn.config.settings import DataSettings
+    from twistvpn.config.settings import DataSettings, Settings
     from twistvpn.control.session import Event
     from twistvpn.interfaces import Buffer, ClientOverrides, Lease
     from twistvpn.peer import Peer
@@ -47,6 +58,7 @@ class ConnectionHost(Protocol):
     """The server, as one client's connection sees it."""
 
     data: DataSettings
+    settings: Settings
     own_certificate: x509.Certificate | None
     examiner: Examiner
 
@@ -188,6 +200,8 @@ class ServerConnection:
         self.peer_info = parse_peer_info(event.remote.peer_info)
         self.certificate_serial = None if event.certificate is None else event.certificate.serial_number
         self._occ = event.remote.options
+        for difference in option_differences(self._host.settings, self.peer.link, self._occ):
+            self.log.debug("{client}: {difference}", client=self, difference=printable(difference))
         self._tls = event.description
 
     def _accepted(self, admission: Admission) -> None:
@@ -304,8 +318,23 @@ class ServerConnection:
             # Last, so that what an application sends now finds the client ready.
             self._host.connected(self)
 
+    def tell(self, text: str) -> None:
+        """Show the client's user a text (INFO)."""
+        if self.peer.is_open and self.stage is Stage.CONNECTED:
+            self.peer.send_message(encode_message(Info(printable(text))))
+
     def disconnect(self, reason: str, params: str = "") -> None:
-        """Send the client away and let it come back; `params` "[N]" sends it to its next remote."""
+        """Send the client away and let it come back.
+
+        `params` may begin with flags: "[N]" sends it to its next remote, "[P]" lets it keep its password.
+        """
+        self._send_away(Restart(printable(params)), reason)
+
+    def halt(self, reason: str) -> None:
+        """Send the client away for good: it ends."""
+        self._send_away(Halt(printable(reason)), reason)
+
+    def _send_away(self, message: Restart | Halt, reason: str) -> None:
         if self.peer.is_open and self.stage in {Stage.ADMITTED, Stage.CONNECTED}:
-            self.peer.send_message(encode_message(Restart(params)))
+            self.peer.send_message(encode_message(message))
         self.peer.linger(reason)

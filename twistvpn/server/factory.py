@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twistvpn.consistency import local_occ_string
 from twistvpn.control.cookie import CookieJar
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts
@@ -28,7 +29,7 @@ from twistvpn.deadlines import DeadlineQueue
 from twistvpn.errors import AuthenticationRejected, ConfigError
 from twistvpn.interfaces import ALIKE, Frame, IFrameReceiver, Lease
 from twistvpn.link.addresses import readable
-from twistvpn.peer import Peer, build_peer, local_occ_string
+from twistvpn.peer import Peer, build_peer
 from twistvpn.server.addresses import AddressBook
 from twistvpn.server.authentication import Examiner
 from twistvpn.server.connection import ServerConnection
@@ -108,6 +109,20 @@ class TunnelTransport:
         """Send the client away; it may come back."""
         self.disconnecting = True
         self._connection.disconnect("the application has closed the connection")
+
+    def restart(self, params: str = "") -> None:
+        """Let the client connect anew; in `params` "[N]" is to its next remote, "[P]" with its password kept."""
+        self.disconnecting = True
+        self._connection.disconnect("the application lets it connect anew", params)
+
+    def halt(self, reason: str) -> None:
+        """Send the client away for good; stock clients end, and log the reason."""
+        self.disconnecting = True
+        self._connection.halt(reason)
+
+    def tell(self, text: str) -> None:
+        """Show the client's user a text (INFO)."""
+        self._connection.tell(text)
 
     def getPeer(self) -> ClientAddress:
         """The client, by its identity and lease."""

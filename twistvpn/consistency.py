@@ -1,0 +1,99 @@
+"""What two ends tell each other of their options, to be compared ("occ"), and what they ask about it in data packets.
+
+Source: the reference's occ.h and the behaviour of stock peers; openvpn(8), `mtu-test` and `disable-occ`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from twistvpn.data.messages import OCC_MAGIC, OccKind
+from twistvpn.wire.options import occ_string, parse_occ
+from twistvpn.wire.roles import Role
+
+if TYPE_CHECKING:
+    from twistvpn.config.settings import Settings
+    from twistvpn.interfaces import Buffer, ILink
+
+_NOT_COMPARED = frozenset(
+    {"V4", "key-method", "keydir", "proto", "tls-auth", "tun-ipv6", "cipher", "link-mtu", "tls-client", "tls-server"}
+)
+"""Items that stock peers do not compare either, as they are negotiated or differ by nature; and those that follow."""
+
+_OTHER = {Role.CLIENT: Role.SERVER, Role.SERVER: Role.CLIENT}
+_HEADER = len(OCC_MAGIC) + 1
+
+
+def local_occ_string(settings: Settings, link: ILink) -> str:
+    """What we tell the peer of our options for comparison; differences make stock peers warn."""
+    return _occ_string(settings, link, settings.role)
+
+
+def _occ_string(settings: Settings, link: ILink, role: Role) -> str:
+    control, data = settings.control, settings.data
+    return occ_string(
+        role,
+        "tcp" if link.is_stream else "udp",
+        cipher=data.ciphers_fallback or data.ciphers[0],
+        auth=control.auth,
+        dev_type=settings.device.dev_type,
+        tun_mtu=settings.device.mtu,
+        wrapping=control.wrapping.value,
+        key_direction=control.key_direction,
+        compression=data.compression,
+        fragment=None if data.fragment is None or link.is_stream else data.fragment.size,
+    )
+
+
+def option_differences(settings: Settings, link: ILink, theirs: str) -> list[str]:
+    """What the peer's options have other than ours, in words for the log; none with `disable-occ`."""
+    if settings.control.disable_occ or not theirs:
+        return []
+    wanted = parse_occ(_occ_string(settings, link, _OTHER[settings.role]))
+    found = parse_occ(theirs)
+    names = [name for name in (*wanted, *(name for name in found if name not in wanted)) if name not in _NOT_COMPARED]
+    return [
+        f"{name} is {_shown(wanted, name)} here and {_shown(found, name)} there"
+        for name in names
+        if wanted.get(name) != found.get(name)
+    ]
+
+
+def _shown(items: dict[str, str], name: str) -> str:
+    if name not in items:
+        return "not set"
+    return repr(items[name]) if items[name] else "set"
+
+
+class OccAnswers:
+    """Answers what a peer asks on the data channel: our options, and datagrams of many sizes that measure the path."""
+
+    __slots__ = ("_largest", "_received", "_sent")
+
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+        """Bytes of the largest packet inside a datagram that we make."""
+        self._received = self._sent = 0
+        """Bytes of the largest datagrams of the measurement in each direction."""
+
+    def answer(self, kind: int, rest: Buffer, overhead: int, options: str) -> bytes | None:
+        """What to say to a message of that kind, or None.
+
+        `rest` is what stood behind the kind, `overhead` what sealing adds, `options` our string for comparison.
+        """
+        self._received = max(self._received, _HEADER + len(rest) + overhead)
+        if kind == OccKind.REQUEST:
+            return bytes((OccKind.REPLY,)) + options.encode() + b"\0"
+        if kind == OccKind.MTU_LOAD_REQUEST and len(rest) >= 2:
+            return self._load(int.from_bytes(rest[:2], "big"), overhead)
+        if kind == OccKind.MTU_REQUEST:
+            sizes = (min(size, 0xFFFF).to_bytes(2, "big") for size in (self._received, self._sent))
+            return bytes((OccKind.MTU_REPLY,)) + b"".join(sizes)
+        return None
+
+    def _load(self, size: int, overhead: int) -> bytes:
+        """Something that makes a datagram of `size` bytes, or of the most that we make."""
+        filling = max(0, min(size - overhead, self._largest) - _HEADER)
+        self._sent = max(self._sent, _HEADER + filling + overhead)
+        return bytes((OccKind.MTU_LOAD,)) + os.urandom(filling)

@@ -479,7 +479,6 @@ def test_a_mistake_is_one_line_with_its_place(files: ConfigFiles, lines: str, an
         ("client\nremote a\nduplicate-cn\n", "test.conf:3: duplicate-cn: has no meaning for a client; remove it"),
         ("client\nremote a\nauth-retry often\n", "test.conf:3: auth-retry: 'often' is not one of"),
         ("client\nremote a\nredirect-gateway def2\n", "test.conf:3: redirect-gateway: 'def2' is not one of"),
-        ("client\nremote a\nhttp-proxy p 80\n", "test.conf:3: http-proxy: is not supported: there is no proxy client"),
     ],
 )
 def test_a_configuration_that_says_too_little_or_the_wrong_thing(files: ConfigFiles, text: str, answer: str) -> None:

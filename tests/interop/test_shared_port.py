@@ -1,4 +1,4 @@
-"""One TCP port for a VPN and a website, and TLS around the VPN's stream."""
+"""What lies around and beside the VPN's stream: a website on its port, TLS, proxies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 
 from tests.interop.peers import OURS, PORT, STOCK
 from tests.interop.process import Process
-from tests.interop.tunnel import Tunnel
+from tests.interop.test_links import aim, not_stock, relay
+from tests.interop.tunnel import Tunnel, block
 from tests.interop.website import PAGE, READY
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.interop.conftest import MakeLab
     from tests.interop.netns import Namespace
-    from tests.interop.peers import Lab
+    from tests.interop.peers import Client, Lab
 
 pytestmark = pytest.mark.interop
 
@@ -82,3 +83,78 @@ def test_a_website_and_a_vpn_on_one_port_at_the_same_time(make_lab: MakeLab, wra
     visiting.join()
     assert pages == [PAGE] * 5
     assert len(site.lines("GET from 127.0.0.1")) == 5
+
+
+def tls_client(lab: Lab, *extra: str) -> Client:
+    """A client of ours whose link is in TLS, which somebody with the certificate of www.example ends."""
+    outer = ["outer-name www.example", *block("outer-ca", lab.authority.cert)]
+    return aim(lab.client(OURS, "client", *outer, *extra), f"remote 10.99.1.1 {PORT} tls")
+
+
+def tls_endpoint(port: int, pem: Path) -> str:
+    return f"ssl:{port}:privateKey={pem}:certKey={pem}"
+
+
+@not_stock
+def test_tls_around_the_link_between_our_own_ends_and_a_website_in_it(make_lab: MakeLab) -> None:
+    lab = make_lab(Tunnel("tcp"))
+    pem = web_identity(lab)
+    website(lab, None)
+    server = lab.ini_server(tls_endpoint(PORT, pem))
+    text = server.config.read_text().replace("keepalive", "port-share = 127.0.0.1 8443\nkeepalive")
+    server.config.write_text(text)
+    server.start()
+    client = tls_client(lab)
+    client.start()
+    lab.exchange(client, 5_000_000)
+    assert get(lab, client.namespace, "10.99.1.1") == PAGE
+    lab.exchange(client, 1_000_000)
+
+
+@not_stock
+def test_tls_around_the_link_to_a_stock_server_behind_what_ends_it(make_lab: MakeLab) -> None:
+    lab = make_lab(Tunnel("tcp"))
+    server = lab.server(STOCK, "port 1195")
+    server.process.start()
+    server.process.wait_for_line("Initialization Sequence Completed")
+    client = tls_client(lab)
+    relay(lab.server_host, lab, tls_endpoint(PORT, web_identity(lab)), "tcp:127.0.0.1:1195")
+    client.start()
+    lab.exchange(client, 5_000_000)
+
+
+@not_stock
+def test_who_ends_the_tls_around_the_link_must_have_the_right_certificate(make_lab: MakeLab) -> None:
+    lab = make_lab(Tunnel("tcp"))
+    server = lab.ini_server(tls_endpoint(PORT, web_identity(lab)))
+    server.start()
+    client = tls_client(lab)
+    text = client.config.read_text()
+    client.config.write_text(text.replace("outer-name www.example", "outer-name other.example"))
+    client.process.start()
+    client.process.wait_for_line("TLS around the link: the certificate is for another host")
+    client.process.stop()
+    own, rest = text.split("<outer-ca>")[0], text.split("</outer-ca>")[1]
+    client.config.write_text(own + rest)
+    client.process.start()
+    client.process.wait_for_line("TLS around the link: .*certificate verify failed")
+    assert not server.process.lines("connected, address")
+
+
+@pytest.mark.shows("http-proxy", "socks-proxy")
+@pytest.mark.parametrize("kind", [OURS, STOCK])
+@pytest.mark.parametrize("option", ["http-proxy 10.99.1.1 3128 {login} basic", "socks-proxy 10.99.1.1 1080 {login}"])
+def test_a_client_behind_a_proxy(make_lab: MakeLab, kind: str, option: str) -> None:
+    lab = make_lab(Tunnel("tcp"))
+    lab.server(STOCK if kind == OURS else OURS, "local 127.0.0.1").start()
+    login = lab.directory / "login"
+    login.write_text("joe\nsesame\n")
+    client = aim(lab.client(kind, "client", option.format(login=login)), f"remote localhost {PORT} tcp-client")
+    command = [sys.executable, "-m", "tests.interop.proxy", "joe:sesame"]
+    proxy = Process("proxy", lab.server_host, command, lab.directory)
+    lab.also(proxy)
+    proxy.start()
+    proxy.wait_for_line("proxying")
+    client.start()
+    lab.exchange(client, 2_000_000)
+    assert proxy.lines(f"to localhost:{PORT}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from OpenSSL import SSL
+from service_identity import VerificationError
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -86,6 +88,16 @@ class ConnectionOwner(Protocol):
         """It is over; the server wants the next try to wait `least_wait` seconds."""
 
 
+def _why_lost(reason: Failure) -> str:
+    """Why a stream has closed; TLS around it may not have come about."""
+    error = reason.value
+    if isinstance(error, VerificationError):
+        return "the TLS around the link: the certificate is for another host; outer-name says what it must be for"
+    if isinstance(error, SSL.Error):
+        return f"the TLS around the link: {tls_failure_words(error, None)}"
+    return f"the connection closed ({reason.getErrorMessage()})"
+
+
 @implementer(ILinkReceiver)
 class ClientConnection:
     """Follows one server.  It is the peer's handler and the link's receiver."""
@@ -149,7 +161,7 @@ class ClientConnection:
 
     def link_lost(self, link: ILink, reason: Failure) -> None:
         """The stream has closed."""
-        self.peer.close(f"the connection closed ({reason.getErrorMessage()})")
+        self.peer.close(_why_lost(reason))
 
     # What the peer reports (`peer.PeerHandler`)
 

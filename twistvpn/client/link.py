@@ -1,18 +1,31 @@
-"""Opening the link to a server: resolve its name, then a UDP socket or a stream."""
+"""Opening the link to a server: resolve its name, then a UDP socket or a stream, by a proxy and in TLS if asked."""
 
 from __future__ import annotations
 
 import encodings.idna  # noqa: F401  what looks names up would load it late, when it may no longer be readable
 import socket
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, clientFromString
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, clientFromString, wrapClientTLS
 from twisted.internet.interfaces import IResolutionReceiver
+from twisted.internet.ssl import (
+    Certificate,
+    TLSVersion,
+    optionsForClientTLS,
+    platformTrust,
+    trustRootFromCertificates,
+)
 from zope.interface import implementer
 
+from twistvpn.config.settings import ProxyKind
 from twistvpn.interfaces import NOTHING_ASKED, SocketOptions
+from twistvpn.link.proxies import HttpConnect, ProxiedEndpoint, Socks5
 from twistvpn.link.sockets import PreparedConnections, open_udp_socket
 from twistvpn.link.stream import StreamLinkFactory
 from twistvpn.link.udp import UdpLink
@@ -22,8 +35,9 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IAddress, IHostResolution
 
-    from twistvpn.config.settings import ClientSettings, Remote
+    from twistvpn.config.settings import ClientSettings, OuterTls, Proxy, Remote
     from twistvpn.interfaces import Address, ILink, ILinkReceiver
+    from twistvpn.link.proxies import Dialogue
 
 _ADDRESS_TYPES: dict[int, tuple[type, ...]] = {
     0: (IPv4Address, IPv6Address),
@@ -92,10 +106,12 @@ class LinkOpener:
         self._known: dict[str, list[str]] = {}
 
     async def addresses(self, remote: Remote) -> list[str]:
-        """The server's IP addresses, in the resolver's order; raises `NameNotFound`.
+        """The IP addresses of the server or of the proxy to it, in the resolver's order; raises `NameNotFound`.
 
         With all traffic in a tunnel that is down, the resolver may be out of reach.
         """
+        if remote.proxy is not None:
+            remote = replace(remote, host=remote.proxy.host, port=remote.proxy.port, family=0)
         literal = _literal(remote)
         if literal is not None:
             return [literal]
@@ -131,7 +147,31 @@ class LinkOpener:
         if remote.endpoint is not None:
             return clientFromString(self._reactor, remote.endpoint)
         kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
-        settings = self._settings
+        settings, proxy = self._settings, remote.proxy
         bind = (settings.local or "", settings.local_port) if settings.local or settings.local_port else None
         connections = PreparedConnections(self._reactor, self._options)
-        return kind(connections, host, remote.port, timeout=settings.connect_timeout, bindAddress=bind)
+        port = remote.port if proxy is None else proxy.port
+        endpoint: Any = kind(connections, host, port, timeout=settings.connect_timeout, bindAddress=bind)
+        if proxy is not None:
+            dialogue = partial(_dialogue, proxy, remote)
+            endpoint = ProxiedEndpoint(endpoint, dialogue, self._reactor, settings.connect_timeout)
+        return endpoint if remote.outer is None else wrapClientTLS(_outer_tls(remote.outer), endpoint)
+
+
+def _dialogue(proxy: Proxy, remote: Remote) -> Dialogue:
+    if proxy.kind is ProxyKind.SOCKS:
+        return Socks5(remote.host, remote.port, proxy.credentials)
+    return HttpConnect(remote.host, remote.port, proxy.credentials, proxy.http_version, proxy.http_headers)
+
+
+def _outer_tls(outer: OuterTls) -> Any:
+    """What makes the TLS around a link: its certificate is verified by service-identity, as a browser does."""
+    trust = platformTrust() if outer.ca is None else trustRootFromCertificates(_certificates(outer.ca.data))
+    return optionsForClientTLS(
+        outer.name, trustRoot=trust, extraCertificateOptions={"raiseMinimumTo": TLSVersion.TLSv1_2}
+    )
+
+
+def _certificates(pem: bytes) -> list[Certificate]:
+    found = x509.load_pem_x509_certificates(pem)
+    return [Certificate.loadPEM(certificate.public_bytes(Encoding.PEM)) for certificate in found]

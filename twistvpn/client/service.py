@@ -257,10 +257,10 @@ class VpnClientService(Service):
             self._network.prepare(host)
         self.log.info(
             "connecting to {proto}:{host}:{port} ({name})",
-            proto=remote.proto,
+            proto=remote.proto if remote.outer is None else "tls",
             host=host,
-            port=remote.port,
-            name=remote.host,
+            port=(remote.proxy or remote).port,
+            name=remote.host if remote.proxy is None else f"{remote.proxy.kind.value} to {remote.host}:{remote.port}",
         )
         connection = ClientConnection(self, self.settings, self._reactor)
         link, address = await self._links.open(remote, host, connection)

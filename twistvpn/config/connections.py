@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from twistvpn.config.directive import Directives
 from twistvpn.config.endpoints import DEFAULT_PORT, protocol
 from twistvpn.config.lexer import lex
+from twistvpn.config.outside import check_outer, read_outside
 from twistvpn.config.screen import modern, screen
 from twistvpn.config.settings import Remote
 from twistvpn.config.values import choice, port
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from twistvpn.config.directive import Directive
 
-_OWN = frozenset({"remote", "port", "rport", "proto"})
+_OWN = frozenset({"remote", "port", "rport", "proto", "http-proxy", "http-proxy-option", "socks-proxy"})
 """What may differ from one connection to the next; anything else must be the same in all of them."""
 _OF_DATAGRAMS = frozenset({"fragment", "explicit-exit-notify"})
 """What a connection over TCP need not have, though the others do: it means nothing there, and stock refuses it."""
@@ -38,7 +39,9 @@ def read_connections(directives: Directives) -> tuple[Remote, ...]:
         remotes = [_remote(item, directives, directives) for item in written]
     if not remotes:
         raise directives.missing("remote", "is missing; write remote HOST [PORT [udp|tcp]]")
-    return _forced(directives, remotes)
+    kept = _forced(directives, remotes)
+    check_outer(directives, kept)
+    return kept
 
 
 def _block(directives: Directives, block: Directive) -> Directives:
@@ -81,7 +84,8 @@ def _remote(item: Directive, own: Directives, general: Directives) -> Remote:
         numeric = port(item, number)
     else:
         numeric = port(port_option, port_option.args[0]) if port_option is not None else DEFAULT_PORT
-    return Remote(host, numeric, kind, family, origin=item.origin)
+    remote = Remote(host, numeric, "tcp" if kind == "tls" else kind, family, origin=item.origin)
+    return read_outside(remote, kind, own, general)
 
 
 def _forced(directives: Directives, remotes: Sequence[Remote]) -> tuple[Remote, ...]:

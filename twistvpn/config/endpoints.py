@@ -1,4 +1,4 @@
-"""Where the link ends: `udp:1194`, `tcp:vpn.example.org:443`, or any Twisted endpoint description."""
+"""Where the link ends: `udp:1194`, `tls:vpn.example.org:443`, or any Twisted endpoint description."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from twisted.internet.interfaces import IStreamClientEndpointStringParserWithRea
 from twisted.plugin import getPlugins
 
 from twistvpn.config.options import nearest
+from twistvpn.config.outside import read_outside
 from twistvpn.config.settings import Listen, Remote
 from twistvpn.config.values import port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from twistvpn.config.directive import Directive
+    from twistvpn.config.directive import Directive, Directives
 
 DEFAULT_PORT = 1194
 
@@ -30,22 +31,27 @@ PROTOCOLS = {
     "tcp": ("tcp", 0),
     "tcp4": ("tcp", socket.AF_INET),
     "tcp6": ("tcp", socket.AF_INET6),
+    "tls": ("tls", 0),
+    "tls4": ("tls", socket.AF_INET),
+    "tls6": ("tls", socket.AF_INET6),
 }
 """Protocol and address family behind each name."""
 
 _LISTEN = re.compile(r"(udp|tcp)([46]?):(?:(\[[^\]]*\]|[^:=\[\]]*[^\d:=\[\]][^:=\[\]]*):)?(\d+)", re.ASCII)
-_REMOTE = re.compile(r"(udp|tcp)([46]?):(\[[^\]]*\]|[^:=\[\]]+):(\d+)", re.ASCII)
+_REMOTE = re.compile(r"(udp|tcp|tls)([46]?):(\[[^\]]*\]|[^:=\[\]]+):(\d+)", re.ASCII)
 _BUILT_IN = ("tcp", "ssl", "unix")
 """What twisted.internet.endpoints parses by itself; the other types are plugins."""
 
 
 def protocol(directive: Directive, text: str, role: str) -> tuple[str, int]:
-    """'udp' or 'tcp', and the address family, of a name of OpenVPN's; `role` is 'server' or 'client'."""
+    """'udp', 'tcp' or 'tls', and the address family, of such a name; `role` is 'server' or 'client'."""
     name, dash, end = text.lower().partition("-")
     if name not in PROTOCOLS or (dash and (name.startswith("udp") or end not in {"server", "client"})):
         raise directive.error(f"unknown protocol {text!r}{nearest(text, PROTOCOLS) or '; use udp or tcp'}")
     if dash and end != role:
         raise directive.error(f"{text} is for the other end; write {name}")
+    if name.startswith("tls") and role == "server":
+        raise directive.error("TLS around the link is a server's in INI syntax alone: listen = ssl:443:privateKey=...")
     return PROTOCOLS[name]
 
 
@@ -61,14 +67,16 @@ def ini_listen(directive: Directive) -> Listen:
     return Listen("tcp", "", 0, endpoint=text, origin=directive.origin)
 
 
-def ini_remote(directive: Directive) -> Remote:
-    """One line of INI's `remote`."""
+def ini_remote(directive: Directive, directives: Directives) -> Remote:
+    """One line of INI's `remote`, with what `directives` put around it."""
     text = directive.args[0]
     match = _REMOTE.fullmatch(text)
     if match is not None:
         proto, version, host, number = match.groups()
         family = PROTOCOLS[proto + version][1]
-        return Remote(host.strip("[]"), port(directive, number), proto, family, origin=directive.origin)
+        kind = "tcp" if proto == "tls" else proto
+        remote = Remote(host.strip("[]"), port(directive, number), kind, family, origin=directive.origin)
+        return read_outside(remote, proto, directives, directives)
     _check_endpoint(directive, text, IStreamClientEndpointStringParserWithReactor)
     host, number = _host_and_port(text)
     return Remote(host, number, "tcp", endpoint=text, origin=directive.origin)
@@ -79,7 +87,7 @@ def _check_endpoint(directive: Directive, text: str, interface: type) -> None:
     kind, colon, rest = text.partition(":")
     plugins: Iterable[Any] = getPlugins(interface)
     known = {*_BUILT_IN, *(str(plugin.prefix) for plugin in plugins)}
-    if kind in PROTOCOLS and kind != "tcp":
+    if kind in PROTOCOLS and kind not in {"tcp", "tls"}:
         raise directive.error(f"{text!r} is not {kind}:PORT or {kind}:HOST:PORT")
     if not colon or not rest or kind not in known:
         raise directive.error(

@@ -16,6 +16,7 @@ from twistvpn.config.fixed import check_distinct_addresses, with_fixed_addresses
 from twistvpn.config.ini_lexer import lex_ini
 from twistvpn.config.networks import ini_route
 from twistvpn.config.options import OPTIONS, nearest
+from twistvpn.config.outside import check_outer
 from twistvpn.config.subnet import (
     Subnet,
     check_address,
@@ -190,9 +191,10 @@ def _needed(directive: Directive, network: _N | None, name: str) -> _N:
 
 
 def _client(directives: Directives) -> ClientSettings:
-    remotes = tuple(ini_remote(item) for item in directives.every("remote"))
+    remotes = tuple(ini_remote(item, directives) for item in directives.every("remote"))
     if not remotes:
         raise directives.missing("remote", "is missing in [client]; write remote = udp:vpn.example.org:1194")
+    check_outer(directives, remotes)
     lport = directives.last("lport")
     return read_client(
         directives,

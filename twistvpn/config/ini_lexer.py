@@ -94,6 +94,12 @@ SECTIONS: dict[str, dict[str, Form]] = {
         "local": Form.WHOLE,
         "lport": Form.WHOLE,
         "float": Form.FLAG,
+        "http-proxy": Form.WORDS,
+        "http-proxy-option": Form.WORD_LINES,
+        "http-proxy-user-pass": Form.WHOLE,
+        "socks-proxy": Form.WORDS,
+        "outer-ca": Form.WHOLE,
+        "outer-name": Form.WHOLE,
         **_COMMON,
     },
     "tls": {

@@ -128,6 +128,8 @@ _READ_SERVER = [
 _READ_CLIENT = [
     *_read("client", "pull", "remote 1-3", "remote-random", "rport 1-1", "nobind", "proto-force 1-1", role=Role.CLIENT),
     *_read("server-poll-timeout 1-1", "connect-retry 1-2", "connect-retry-max 1-1", role=Role.CLIENT),
+    *_read("http-proxy 2-4", "http-proxy-option 2-3", "socks-proxy 1-3", "outer-name 1-1", role=Role.CLIENT),
+    *_read("http-proxy-user-pass 1-1", "outer-ca 1-1", role=Role.CLIENT, inline=True),
     *_read("route-nopull", "redirect-gateway 0-9", "auth-retry 1-1", role=Role.CLIENT),
     *_read("auth-user-pass 0-1", "connection 1-1", role=Role.CLIENT, inline=True),
     *_read("static-challenge 2-3", "push-peer-info", role=Role.CLIENT),
@@ -180,7 +182,7 @@ _NO_EFFECT = [
         "block-outside-dns",
     ),
     *_no_effect("signals have twistd's meaning", "remap-usr1"),
-    *_no_effect("there is no proxy client", "http-proxy-retry socks-proxy-retry http-proxy-timeout"),
+    *_no_effect("a proxy is tried again like a server", "http-proxy-retry socks-proxy-retry http-proxy-timeout"),
 ]
 
 _JUDGED = [
@@ -215,10 +217,7 @@ _REFUSED = [
         "management-hold management-log-cache management-query-passwords management-query-proxy "
         "management-query-remote management-signal management-up-down",
     ),
-    *_refused(
-        "there is no proxy client; connect directly, or through a Twisted endpoint in INI syntax",
-        "http-proxy http-proxy-option http-proxy-override http-proxy-user-pass socks-proxy",
-    ),
+    *_refused("it is of OpenVPN Connect for mobile devices; use http-proxy", "http-proxy-override"),
     *_refused("there is no script that would give a client another name; remove it", "override-username"),
     *_refused(_PUSHED, "auth-token auth-token-user peer-id push-continuation protocol-flags key-derivation parameter"),
     *_refused("it looks at an obsolete extension; use remote-cert-tls", "ns-cert-type"),

@@ -74,6 +74,35 @@ class PortSharing:
     """A directory with a file for each such connection: its name is our end of it, its text the client's address."""
 
 
+class ProxyKind(Enum):
+    """How a proxy is asked."""
+
+    HTTP = "http-proxy"
+    SOCKS = "socks-proxy"
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """What connects to a server for us."""
+
+    kind: ProxyKind
+    host: str
+    port: int
+    credentials: tuple[str, str] | None = field(default=None, repr=False)
+    http_version: str = "1.0"
+    http_headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class OuterTls:
+    """TLS around the link (`proto tls`), for networks that let only HTTPS through."""
+
+    name: str
+    """What the certificate of who ends that TLS is for: a host name or an IP address."""
+    ca: Material | None = None
+    """PEM, who has signed it; None for the authorities that this host trusts."""
+
+
 @dataclass(frozen=True)
 class Remote:
     """One server a client may connect to.
@@ -88,6 +117,8 @@ class Remote:
     family: int = 0
     """socket.AF_INET, socket.AF_INET6, or 0 for either."""
     endpoint: str | None = None
+    proxy: Proxy | None = None
+    outer: OuterTls | None = None
     origin: Origin | None = None
 
 

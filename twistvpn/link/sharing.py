@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from twistvpn.link.addresses import readable
 from twistvpn.link.bridge import BridgeEnd
+from twistvpn.link.single import SingleFactory
 from twistvpn.link.stream import IDLE_TIMEOUT, StreamLink, link_address
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.framing import Opening, judge_opening
@@ -66,7 +67,7 @@ class PortShare:
         near.hold()
         far = BridgeEnd(self._clock)
         self._ends.add(near)
-        attempt = self._endpoint.connect(_Only(far))
+        attempt = self._endpoint.connect(SingleFactory(far))
         near.on_lost = partial(self._left, near, attempt.cancel)
         attempt.addCallbacks(lambda _: self._reached(near, far), lambda failure: self._not_reached(near, failure))
         return near
@@ -209,13 +210,3 @@ class SharedConnection(Protocol):
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
-
-
-class _Only(Factory):
-    noisy = False
-
-    def __init__(self, end: BridgeEnd) -> None:
-        self._end = end
-
-    def buildProtocol(self, addr: IAddress | None) -> BridgeEnd:
-        return self._end

@@ -1,0 +1,83 @@
+"""A proxy that wants a login: `python -m tests.interop.proxy NAME:PASSWORD`, HTTP on port 3128 and SOCKS 5 on 1080."""
+
+from __future__ import annotations
+
+import base64
+import socketserver
+import sys
+import threading
+from contextlib import suppress
+from socket import SHUT_WR, create_connection
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from socket import socket
+
+LOGIN = sys.argv[1]
+
+
+def copy(source: socket, sink: socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(1 << 16):
+            sink.sendall(data)
+        sink.shutdown(SHUT_WR)
+
+
+class Proxying(socketserver.StreamRequestHandler):
+    request: socket
+    rbufsize = 0
+
+    def hand_through(self, host: str, port: int, agreement: bytes) -> None:
+        sys.stdout.write(f"to {host}:{port}\n")
+        with create_connection((host, port)) as there:
+            self.wfile.write(agreement)
+            back = threading.Thread(target=copy, args=(there, self.request))
+            back.start()
+            copy(self.request, there)
+            back.join()
+
+
+class Http(Proxying):
+    def handle(self) -> None:
+        method, target, _ = self.rfile.readline().decode().split()
+        headers = dict(line.split(": ", 1) for line in iter(lambda: self.rfile.readline().decode().strip(), ""))
+        if method != "CONNECT":
+            return
+        if headers.get("Proxy-Authorization") != "Basic " + base64.b64encode(LOGIN.encode()).decode():
+            self.wfile.write(b'HTTP/1.0 407 Login\r\nProxy-Authenticate: Basic realm="interop"\r\n\r\n')
+            return
+        host, _, port = target.rpartition(":")
+        self.hand_through(host, int(port), b"HTTP/1.0 200 OK\r\n\r\n")
+
+
+class Socks(Proxying):
+    def handle(self) -> None:
+        _, count = self.rfile.read(2)
+        assert 2 in self.rfile.read(count)
+        self.wfile.write(b"\5\2")
+        self.rfile.read(1)
+        login = [self.rfile.read(self.rfile.read(1)[0]).decode() for _ in range(2)]
+        if ":".join(login) != LOGIN:
+            self.wfile.write(b"\1\1")
+            return
+        self.wfile.write(b"\1\0")
+        *_, kind = self.rfile.read(4)
+        assert kind == 3
+        host = self.rfile.read(self.rfile.read(1)[0]).decode()
+        self.hand_through(host, int.from_bytes(self.rfile.read(2), "big"), b"\5\0\0\1\x7f\0\0\1\0\0")
+
+
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+def main() -> None:
+    http, socks = Server(("", 3128), Http), Server(("", 1080), Socks)
+    threading.Thread(target=socks.serve_forever, daemon=True).start()
+    sys.stdout.write("proxying\n")
+    http.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -222,7 +222,7 @@ def test_connection_blocks(files: ConfigFiles) -> None:
     [
         ("proto udp\n", "test.conf:8: connection: a <connection> block has exactly one remote"),
         ("remote a\nremtoe b\n", "test.conf:10: remtoe: unknown option; did you mean remote?"),
-        ("remote a\nhttp-proxy p\n", "test.conf:10: http-proxy: is not supported: there is no proxy client"),
+        ("remote a\nhttp-proxy p\n", "test.conf:10: http-proxy: takes 2 to 4 arguments, this has 1"),
     ],
 )
 def test_a_mistake_in_a_connection_block(files: ConfigFiles, block: str, answer: str) -> None:

@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
+from tests.certificates import client_tls
+from tests.control_ends import offer
 from tests.recorders import RunRecorder
+from twistvpn.config.settings import ControlSettings
+from twistvpn.control.session import ControlSession
+from twistvpn.control.tls import ControlTlsFactory
+from twistvpn.control.verify import TlsContexts
 from twistvpn.crypto.clientkey import ClientKey, timestamp_metadata, user_metadata
 from twistvpn.crypto.statickey import StaticKey
 from twistvpn.crypto.wrapping import ControlKey, Wrapping
-from twistvpn.errors import AuthenticationRejected
-from twistvpn.interfaces import Address, ClientKeyMetadata, IClientKeyVerifier
+from twistvpn.errors import AuthenticationRejected, MalformedPacket
+from twistvpn.interfaces import Address, ClientKeyMetadata, Credentials, IAuthenticator, IClientKeyVerifier
 from twistvpn.server.control_keys import MAX_UNPROVEN
 from twistvpn.testing import SERVER_ADDRESS, Pair, pair, transfer, udp_packet
 from twistvpn.wire.earlyneg import EarlyFlag, encode_early_flags
@@ -274,6 +281,20 @@ def test_a_verifier_is_asked_once_the_address_is_proven() -> None:
     assert drops(vpn) == {"client-key": 1}
 
 
+def test_an_authenticator_sees_it_too() -> None:
+    seen: list[ClientKeyMetadata | None] = []
+
+    @implementer(IAuthenticator)
+    class Curious:
+        def authenticate(self, credentials: Credentials) -> Deferred[str]:
+            seen.append(credentials.client_key)
+            return succeed("somebody")
+
+    pair(control="tls-crypt-v2", authenticator=Curious())
+    pair(control="tls-crypt", authenticator=Curious())
+    assert seen == [timestamp_metadata(0), None]
+
+
 def test_a_verifier_is_asked_about_old_clients_too() -> None:
     vpn = serving(verifier=Choosy(b"in force"))
     assert Stranger(vpn, own_key(vpn), first_packet_id=1).send(RESET) == []
@@ -303,6 +324,29 @@ def test_a_verifier_is_not_asked_about_clients_without_a_key() -> None:
 
 
 # Hostile input
+
+
+@pytest.mark.parametrize("payload", ["00", "000100020001ff", "000100ff0001", "00010001ff"])
+def test_a_server_that_talks_nonsense_before_tls_is_not_followed(payload: str) -> None:
+    vpn = serving()
+    own = own_key(vpn)
+    session = ControlSession(
+        Role.CLIENT,
+        ControlKey.tls_crypt_v2(own).new_wrapping(),
+        ControlTlsFactory(TlsContexts(client_tls(), Role.CLIENT), vpn.clock, client=True),
+        offer(Role.CLIENT),
+        ControlSettings(),
+    )
+    session.connect(0.0)
+    session.datagrams_to_send(0.0)
+    server = ControlKey.tls_crypt_v2_client(own.key, timestamp_metadata(0)).new_wrapping()
+    reset = ControlPacket(
+        Opcode.P_CONTROL_HARD_RESET_SERVER_V2, 0, b"serverid", (0,), session.session_id, 0, bytes.fromhex(payload)
+    )
+    with pytest.raises(MalformedPacket):
+        session.receive_datagram(server.wrap(reset, 0.0), 0.0)
+    (ack,) = session.datagrams_to_send(0.0)
+    assert server.unwrap(ack).opcode is Opcode.P_ACK_V1
 
 
 VPN = serving()

@@ -404,6 +404,9 @@ class Credentials(NamedTuple):
     session_id: str = ""
     """Of the token's session, base64."""
 
+    client_key: ClientKeyMetadata | None = None
+    """What is in the client's own tls-crypt-v2 key; None where it has none."""
+
     conversation: IConversation | None = None
     """To keep the client waiting or to ask it something; None where nobody is there to be asked, as in tests."""
 

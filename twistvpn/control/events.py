@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cryptography import x509
 
+    from twistvpn.interfaces import ClientKeyMetadata
     from twistvpn.wire.keymethod import KeyMethod2
 
 
@@ -19,9 +20,11 @@ class KeyEstablished:
     remote: KeyMethod2
     certificate: x509.Certificate | None
     description: str
-    """TLS version and cipher suite."""
+    """TLS version and cipher suite, and what wraps the key's control packets."""
     began: float = 0.0
     """Seconds since the epoch when this end began to negotiate it."""
+    client_key: ClientKeyMetadata | None = None
+    """What the client's own tls-crypt-v2 key has told the server."""
 
 
 @dataclass(frozen=True)

@@ -97,8 +97,9 @@ class ControlSession:
         self._role = role
         self._wrapping = wrapping
         self._later_wrapping = wrapping
-        self._dynamic_material = b""
         """What wraps the packets of every key but the first."""
+        self._dynamic_material = b""
+        """What `_later_wrapping` is to be made of as soon as it is needed."""
         self._tls = tls
         self._offer = offer
         self._settings = settings
@@ -400,11 +401,17 @@ class ControlSession:
                 negotiation.key_id,
                 exchange.remote,
                 negotiation.peer_certificate(),
-                negotiation.tls_description(),
+                self._describe(negotiation),
                 negotiation.began,
+                self._wrapping.key.metadata,
             )
         )
         self._send_held()
+
+    def _describe(self, negotiation: Negotiation) -> str:
+        wrapping = self._wrapping_of(negotiation.key_id).key.name
+        tls = negotiation.tls_description()
+        return f"{tls} in {wrapping}" if wrapping else tls
 
     def _retire(self, replaced: Negotiation) -> None:
         """Keep one key beside the newest for what is still on its way: key ids come round again."""

@@ -67,6 +67,9 @@ class ControlKey(ABC):
     overhead: int
     """Bytes that are added to header and body."""
 
+    name = ""
+    """What people call it; nothing where there is nothing."""
+
     def __init__(self, static: StaticKey | None) -> None:
         self.static = static
         """What the two ends share; None where they share nothing."""
@@ -107,8 +110,7 @@ class ControlKey(ABC):
     @staticmethod
     def tls_crypt(key: StaticKey, role: Role) -> ControlKey:
         """Encrypted and authenticated.  The server has direction NORMAL here, unlike on the data channel."""
-        direction = KeyDirection.NORMAL if role is Role.SERVER else KeyDirection.INVERSE
-        return _TlsCryptKey(key, direction)
+        return _TlsCryptKey(key, _crypt_direction(role))
 
     @staticmethod
     def tls_crypt_v2(key: ClientKey) -> ControlKey:
@@ -127,7 +129,7 @@ class ControlKey(ABC):
         it, so that the new one is known to nobody who lacks either.
         """
         exported = StaticKey(material)
-        return ControlKey.tls_crypt(exported if self.static is None else self.static.xor(exported), role)
+        return _DynamicKey(exported if self.static is None else self.static.xor(exported), _crypt_direction(role))
 
     def new_wrapping(self, first_packet_id: int | None = None) -> Wrapping:
         """Make a session's own wrapping, whose first packet gets `first_packet_id`, by default the key's.
@@ -198,6 +200,8 @@ class _TlsAuthKey(ControlKey):
 
     __slots__ = ("_body_start", "_id_start", "_receive", "_send", "overhead")
 
+    name = "tls-auth"
+
     def __init__(self, key: StaticKey, direction: KeyDirection, digest: str) -> None:
         super().__init__(key)
         size = hmac.new(b"", digestmod=digest).digest_size
@@ -230,6 +234,7 @@ class _TlsCryptKey(ControlKey):
     __slots__ = ("_receive", "_send")
 
     overhead = _PACKET_ID.size + TAG_SIZE
+    name = "tls-crypt"
 
     def __init__(self, key: StaticKey, direction: KeyDirection) -> None:
         super().__init__(key)
@@ -261,6 +266,7 @@ class _OwnKey(_TlsCryptKey):
 
     __slots__ = ("_wrapped", "wrapped_size")
 
+    name = "tls-crypt-v2"
     client_reset = Opcode.P_CONTROL_HARD_RESET_CLIENT_V3
     first_packet_id = FIRST_PACKET_ID
 
@@ -279,6 +285,8 @@ class _ClientsKey(_TlsCryptKey):
 
     __slots__ = ("metadata",)
 
+    name = "tls-crypt-v2"
+
     def __init__(self, key: StaticKey, metadata: ClientKeyMetadata) -> None:
         super().__init__(key, KeyDirection.NORMAL)
         self.metadata = metadata
@@ -286,6 +294,18 @@ class _ClientsKey(_TlsCryptKey):
     def open(self, datagram: Buffer) -> Opened:
         opcode, _, _ = decode_header(datagram)
         return super().open(cut_wrapped_key(datagram)[0] if opcode in KEY_BEARERS else datagram)
+
+
+class _DynamicKey(_TlsCryptKey):
+    """What renegotiations go under."""
+
+    __slots__ = ()
+
+    name = "dynamic tls-crypt"
+
+
+def _crypt_direction(role: Role) -> KeyDirection:
+    return KeyDirection.NORMAL if role is Role.SERVER else KeyDirection.INVERSE
 
 
 def _tag(key: hmac.HMAC, *parts: bytes) -> bytes:

@@ -157,7 +157,15 @@ class Examination:
         password, response, state_id = parse_password(remote.password)
         name = None if event.certificate is None else common_name(event.certificate)
         self.credentials = Credentials(
-            name, remote.username, password, address, info, response, state_id, conversation=self
+            name,
+            remote.username,
+            password,
+            address,
+            info,
+            response,
+            state_id,
+            client_key=event.client_key,
+            conversation=self,
         )
 
     def decide(self) -> Deferred[Admission]:

@@ -344,6 +344,7 @@ def test_old_tls_versions_are_raised_with_a_note(files: ConfigFiles) -> None:
     assert "test.conf:9: tls-version-min: changes nothing here: TLS below 1.2 is not spoken" in read.notes
 
 
+@pytest.mark.shows("ignore-unknown-option")
 def test_unknown_options_may_be_allowed(files: ConfigFiles) -> None:
     read = read_either(files, "ignore-unknown-option novel --newer\nnovel 1\nnewer\nsetenv opt newest x\n")
     assert [note.split(": ", 1)[1] for note in read.notes[1:]] == [

@@ -42,6 +42,7 @@ def log_all(logger: Logger) -> None:
         logger.emit(LogLevel.levelWithName(level), "something")
 
 
+@pytest.mark.shows("verb")
 @pytest.mark.parametrize(
     ("verb", "passing"),
     [(0, LEVELS[3:]), (1, LEVELS[2:]), (2, LEVELS[2:]), (3, LEVELS[1:]), (4, LEVELS), (11, LEVELS)],

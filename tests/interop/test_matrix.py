@@ -44,6 +44,19 @@ def show_traffic(lab: Lab, server_kind: str, client_kind: str, size: int) -> Non
     lab.exchange(client, MEGABYTE, GATEWAY6, client.address6)
 
 
+@pytest.mark.shows(
+    "tls-auth",
+    "tls-crypt",
+    "key-direction",
+    "auth",
+    "data-ciphers",
+    "tls-version-min",
+    "tls-version-max",
+    "server",
+    "server-ipv6",
+    "keepalive",
+    "remote-cert-tls",
+)
 @pytest.mark.parametrize("tunnel", TUNNELS, ids=str)
 @pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
 def test_tunnel(make_lab: MakeLab, tunnel: Tunnel, server_kind: str, client_kind: str) -> None:
@@ -56,6 +69,7 @@ def test_20_megabytes_each_way(make_lab: MakeLab, proto: str, server_kind: str, 
     show_traffic(make_lab(Tunnel(proto)), server_kind, client_kind, 20 * MEGABYTE)
 
 
+@pytest.mark.shows("auth", "tls-auth")
 @pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
 def test_tls_auth_with_one_key_for_both_directions(make_lab: MakeLab, server_kind: str, client_kind: str) -> None:
     lab = make_lab(Tunnel(wrapping="plain"))

@@ -50,6 +50,7 @@ def test_a_client_as_nobody_connects_again(lab: Lab) -> None:
     client.wait_connected()
 
 
+@pytest.mark.shows("user", "group", "status")
 def test_a_server_as_nobody_serves_and_cleans_up(lab: Lab) -> None:
     with tempfile.TemporaryDirectory(prefix="twistvpn-status-") as folder:
         Path(folder).chmod(0o755)

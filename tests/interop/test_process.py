@@ -42,6 +42,7 @@ def test_our_client_leaves_nothing_behind(make_lab: MakeLab, proto: str, number:
     assert "Traceback" not in client.process.log()
 
 
+@pytest.mark.shows("explicit-exit-notify")
 def test_our_client_says_goodbye(lab: Lab) -> None:
     server = lab.server(STOCK)
     server.start()

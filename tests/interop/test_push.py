@@ -19,6 +19,7 @@ ROLES = [pytest.param(OURS, STOCK, id="our-server"), pytest.param(STOCK, OURS, i
 BOTH_OURS = [*ROLES, pytest.param(OURS, OURS, id="both-ours")]
 
 
+@pytest.mark.shows("push", "route", "route-ipv6")
 @pytest.mark.parametrize(("server_kind", "client_kind"), BOTH_OURS)
 def test_pushed_routes_lead_behind_the_server(lab: Lab, server_kind: str, client_kind: str) -> None:
     behind = ["192.168.77.1", "fd77::1"]
@@ -46,6 +47,7 @@ def routes(entries: list[dict[str, str]]) -> set[str]:
     return {entry["dst"] for entry in entries if entry.get("dev") == DEVICE}
 
 
+@pytest.mark.shows("tun-mtu")
 @pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
 def test_the_tunnel_has_the_configured_mtu(lab: Lab, server_kind: str, client_kind: str) -> None:
     lab.server(server_kind, "tun-mtu 1400", 'push "tun-mtu 1400"').start()

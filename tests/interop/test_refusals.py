@@ -20,6 +20,7 @@ BOTH_OURS = [*ROLES, pytest.param(OURS, OURS, id="both-ours")]
 EXPIRED = r"(?i)certificate[ _](has[ _])?expired"
 
 
+@pytest.mark.shows("crl-verify")
 @pytest.mark.parametrize(("server_kind", "client_kind"), BOTH_OURS)
 def test_a_certificate_revoked_under_a_running_server(lab: Lab, server_kind: str, client_kind: str) -> None:
     crl = lab.directory / "crl.pem"
@@ -81,6 +82,7 @@ def test_an_expired_server_certificate_is_named_on_both_sides(lab: Lab, server_k
     assert client.addresses() == []
 
 
+@pytest.mark.shows("remote-cert-tls")
 @pytest.mark.parametrize("client_kind", [STOCK, OURS], ids=["stock-client", "our-client"])
 def test_a_client_certificate_is_no_server_certificate(lab: Lab, client_kind: str) -> None:
     lab.server(OURS, identity=lab.authority.issue("impostor", "client")).start()

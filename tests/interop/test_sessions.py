@@ -32,6 +32,7 @@ def pool_of(last: int) -> tuple[str, ...]:
     return (f"{NETWORK} nopool", f"ifconfig-pool 10.8.0.2 10.8.0.{last} 255.255.255.0")
 
 
+@pytest.mark.shows("client-to-client")
 @pytest.mark.parametrize("extra", [["client-to-client"], []], ids=["client-to-client", "through-the-host"])
 def test_two_clients_reach_each_other(lab: Lab, extra: list[str]) -> None:
     for switch in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
@@ -95,6 +96,7 @@ def test_clients_come_back_to_a_server_that_does(
     lab.exchange(client, MEGABYTE)
 
 
+@pytest.mark.shows("ifconfig-pool")
 @only_ours
 @pytest.mark.parametrize("client_kind", CLIENTS)
 def test_a_full_pool_refuses_the_third_client(lab: Lab, client_kind: str) -> None:
@@ -127,6 +129,7 @@ def test_one_name_twice_gives_the_newer_client_the_place(lab: Lab, client_kind: 
     assert "Traceback" not in server.process.log()
 
 
+@pytest.mark.shows("duplicate-cn")
 @pytest.mark.parametrize("client_kind", CLIENTS)
 def test_duplicate_cn_gives_one_name_two_addresses(lab: Lab, client_kind: str) -> None:
     lab.server(OURS, "duplicate-cn").start()

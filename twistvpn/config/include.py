@@ -17,11 +17,16 @@ _MAX_INCLUDES = 10
 
 
 def expand(items: Iterable[Directive], directives: Directives, depth: int = 1) -> Iterator[Directive]:
-    """The options with present names, and those of the files that `config` includes in its place."""
+    """The options with present names, and those of the files that `config` includes in its place.
+
+    `cd` counts for the includes behind it, and in the end for every path.
+    """
     for item in items:
         directive = modern(item)
         if directive is None:
             continue
+        if directive.name == "cd" and len(directive.args) == 1:
+            directives.directory = directives.path(directive.args[0])
         if directive.name != "config":
             yield directive
             continue

@@ -28,8 +28,6 @@ def read_ovpn(text: str, file: str, directory: str) -> Settings:
     directives = Directives((), file=file, directory=directory)
     everything = list(expand(lex(text.removeprefix("\ufeff"), file), directives))
     directives.items = list(screen(everything, directives, tolerated(everything)))
-    for item in directives.every("cd"):
-        directives.directory = directives.path(item.args[0])
     role = _role(directives)
     _check_roles(directives, role)
     if role is Role.SERVER:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -390,6 +390,18 @@ def test_the_key_on_a_later_packet_of_a_session_changes_nothing() -> None:
     wrapped_ack = stranger.wrap(later) + own_key(vpn).wrapped
     stranger.send_raw(wrapped_ack)
     assert peer.drops == {"authentication": 2}
+
+
+def test_first_packets_under_many_keys_leave_nothing() -> None:
+    vpn = serving()
+    link = vpn.network.link(RunRecorder(), HERE)
+    for _ in range(300):
+        own = ControlKey.tls_crypt_v2(own_key(vpn)).new_wrapping()
+        link.send_control(own.wrap(RESET, vpn.clock.seconds()), SERVER_ADDRESS)
+    vpn.advance(1)
+    opener: Any = vpn.server.factory.demux._keyring._open_key
+    assert opener.cache_info().currsize == 128
+    assert vpn.server.factory.connections == {}
 
 
 def test_a_replayed_first_packet_opens_no_second_session() -> None:

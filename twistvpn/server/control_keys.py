@@ -5,6 +5,7 @@ All protections live beside each other: the packet itself says which one it has.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -19,12 +20,15 @@ from twistvpn.wire.opcodes import KEY_BEARERS, OPCODE_SHIFT
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twistvpn.config.settings import ControlSettings
     from twistvpn.interfaces import Address, Buffer, ClientKeyMetadata, IClientKeyVerifier
 
 MAX_UNPROVEN = 64
 """Sessions at most whose client has yet to show that it receives at its address (see `Demux`)."""
 
+_KEYS_REMEMBERED = 128
 _DAY = 86400.0
 
 
@@ -49,7 +53,7 @@ class ControlKeyring:
     ) -> None:
         self.max_unproven = max_unproven
         self._shared = shared
-        self._server_key = server_key
+        self._open_key = None if server_key is None else _key_opener(server_key)
         self._max_age = max_age
         self._verifier = verifier
 
@@ -62,10 +66,9 @@ class ControlKeyring:
             if self._shared is None:
                 raise AuthenticationFailure("a client without a key of its own")
             return self._shared
-        if self._server_key is None:
+        if self._open_key is None:
             raise AuthenticationFailure("a client with a key of its own")
-        _, wrapped = cut_wrapped_key(datagram)
-        return ControlKey.tls_crypt_v2_client(*self._server_key.unwrap(wrapped))
+        return self._open_key(cut_wrapped_key(datagram)[1])
 
     def check(self, key: ControlKey, address: Address, now: float) -> None:
         """Judge a client that has proved its address by its own key, if it has one; raises `AuthenticationRejected`."""
@@ -91,6 +94,16 @@ class ControlKeyring:
         age = now - metadata.made
         if age > self._max_age:
             raise AuthenticationRejected(f"its tls-crypt-v2 key is {age / _DAY:.0f} days old (tls-crypt-v2-max-age)")
+
+
+def _key_opener(server_key: ServerKey) -> Callable[[bytes], ControlKey]:
+    """Opens wrapped keys, and remembers the latest: a client shows its own at least twice."""
+
+    @lru_cache(_KEYS_REMEMBERED)
+    def open_key(wrapped: bytes) -> ControlKey:
+        return ControlKey.tls_crypt_v2_client(*server_key.unwrap(wrapped))
+
+    return open_key
 
 
 def control_keyring(settings: ControlSettings, verifier: IClientKeyVerifier | None = None) -> ControlKeyring:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from twistvpn.data import kernel
-from twistvpn.data.bridge import AGING, MacTable
+from twistvpn.data.bridge import AGING, MacTable, PortSettings
 from twistvpn.interfaces import Buffer, Frame
 
 if TYPE_CHECKING:
@@ -34,9 +34,12 @@ class Bridge:
 
     def __init__(self, peers: str = "abc", *, most_per_peer: int = 256, most: int = 65536) -> None:
         self.clock = Clock()
-        self.table: MacTable[str] = MacTable(self.clock.seconds, most_per_peer=most_per_peer, most=most)
+        self.table: MacTable[str] = MacTable(self.clock.seconds, most=most)
         for peer in peers:
-            self.table.join(peer)
+            self.join(peer, most_per_peer)
+
+    def join(self, peer: str, most_per_peer: int = 256) -> None:
+        self.table.join(peer, (), PortSettings(most_per_peer))
 
     def sends(self, peer: str, *frames: bytes) -> list[Buffer]:
         return self.table.check_sources(peer, frames)
@@ -203,7 +206,7 @@ def test_it_stays_within_bounds_and_never_sends_back(steps: list[tuple[str, int 
         elif who == "leave":
             assert isinstance(what, str)
             bridge.table.leave(what)
-            bridge.table.join(what)
+            bridge.join(what, 8)
         else:
             assert isinstance(what, int)
             one = frame(destination, mac(what))

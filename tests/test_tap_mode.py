@@ -15,7 +15,7 @@ from tests.fake_host import FakeHost
 from tests.inner_packets import SYN, tcp
 from twistvpn.client.network import ClientNetwork
 from twistvpn.config.load import parse
-from twistvpn.config.settings import BridgeSettings
+from twistvpn.config.settings import BridgeSettings, VlanSettings
 from twistvpn.control.push import parse_pushed
 from twistvpn.data.bridge import MacTable
 from twistvpn.interfaces import ALIKE, DeviceType, Lease
@@ -118,6 +118,50 @@ def test_a_bridge(files: ConfigFiles, line: str, ini: str, expected: BridgeSetti
 def test_a_bridge_that_cannot_be(files: ConfigFiles, line: str, answer: str) -> None:
     text = SERVER_OVPN.replace("dev tun", "dev tap").replace("server 10.8.0.0 255.255.255.0", line)
     assert answer in files.line(text)
+
+
+TAP_SERVER = SERVER_OVPN.replace("dev tun", "dev tap")
+
+
+def test_vlans_and_aging(files: ConfigFiles) -> None:
+    read = files.parse(TAP_SERVER + "vlan-tagging\nvlan-accept tagged\nvlan-pvid 7\nstale-routes-check 60 5\n").server
+    assert read is not None
+    assert (read.vlan, read.address_aging) == (VlanSettings("tagged", 7), 60.0)
+    section = "vlan-tagging = yes\nvlan-pvid = 8\nstale-routes-check = 90\n[device]\ndev = tap\n[tls]"
+    text = SERVER_INI.replace("[tls]", section) + "[client alice]\nvlan-pvid = 9\n"
+    read = files.parse(text, "server.ini").server
+    assert read is not None
+    assert (read.vlan, read.address_aging) == (VlanSettings("all", 8), 90.0)
+    assert read.clients["alice"].vlan_pvid == 9
+    read = files.parse(TAP_SERVER).server
+    assert read is not None
+    assert read.vlan is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "answer"),
+    [
+        ("vlan-accept tagged", "vlan-accept: needs vlan-tagging beside it"),
+        ("vlan-tagging\nvlan-accept some", "vlan-accept: 'some' is not one of all, tagged, untagged"),
+        ("vlan-tagging\nvlan-pvid 4095", "vlan-pvid: '4095' is not a whole number from 1 to 4094"),
+        ("stale-routes-check soon", "stale-routes-check: 'soon' is not a whole number of at least 1"),
+    ],
+)
+def test_vlans_that_cannot_be(files: ConfigFiles, lines: str, answer: str) -> None:
+    assert answer in files.line(TAP_SERVER + lines + "\n")
+
+
+def test_one_clients_vlan_needs_vlans(files: ConfigFiles) -> None:
+    text = SERVER_INI.replace("[tls]", "[device]\ndev = tap\n[tls]") + "[client alice]\nvlan-pvid = 9\n"
+    assert "vlan-pvid: needs vlan-tagging in the server's configuration" in files.line(text, "server.ini")
+
+
+def test_a_bridge_written_out(files: ConfigFiles) -> None:
+    written = "mode server\ntls-server\nifconfig-pool 192.168.1.200 192.168.1.250 255.255.255.0"
+    read = bridge(files, written)
+    assert own_addresses(read) == (None, None)
+    assert told(files, written, Lease(_POOL[0], None)) == ["ifconfig 192.168.1.200 255.255.255.0"]
+    assert bridge(files, "mode server\ntls-server").pool is None
 
 
 # What clients are told

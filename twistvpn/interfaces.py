@@ -344,6 +344,8 @@ class ClientOverrides:
     are the client's addresses."""
     push: tuple[str, ...] = ()
     """Options that only this client is pushed."""
+    vlan_pvid: int | None = None
+    """The VLAN that the client is in; None: that of the tap."""
     max_routes: int | None = None
     """Addresses and networks of the client at most; None: as for all."""
     ping: float | None = None

@@ -169,9 +169,38 @@ def test_vlan_tags_pass_through(lab: Lab) -> None:
             assert received(inbox) == (b"tagged".ljust(46), 0x600A)
 
 
+@pytest.mark.shows("vlan-tagging", "vlan-accept", "vlan-pvid")
+@pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
+def test_clients_in_vlans_of_their_own(lab: Lab, server_kind: str, client_kind: str) -> None:
+    lab.tunnel = Tunnel(dev=TAP)
+    folder = lab.directory / "vlans"
+    folder.mkdir()
+    lab.server(server_kind, "vlan-tagging", "vlan-accept tagged", f"client-config-dir {folder}").start()
+    clients = {}
+    for vlan in (10, 20):
+        (folder / f"vlan{vlan}").write_text(f"vlan-pvid {vlan}\n")
+        clients[vlan] = lab.client(client_kind, f"vlan{vlan}")
+        clients[vlan].process.start()
+    for client in clients.values():
+        wait_until(lambda: client.alive() and client.addresses(), "the client has an address")  # noqa: B023
+    ends = [frames_on_tap(client.namespace) for client in clients.values()]
+    with ends[0] as first, ends[1] as second, frames_on_tap(lab.server_host) as trunk:
+        trunk.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+        for number, (vlan, end) in enumerate(zip(clients, (first, second), strict=True)):
+            source = bytes((2, 0, 0, 0, 1, number))
+            end.send(EVERYBODY + source + EXPERIMENTAL + b"up".ljust(46))
+            assert received(trunk) == (b"up".ljust(46), vlan)
+        # What each hears first is what came for its VLAN last.
+        for vlan, text in ((20, b"for twenty"), (10, b"for ten")):
+            tag = b"\x81\x00" + vlan.to_bytes(2, "big")
+            trunk.send(EVERYBODY + bytes((2, 0, 0, 0, 1, 9)) + tag + EXPERIMENTAL + text.ljust(46))
+        assert [heard(end).rstrip(b"\0 ") for end in (first, second)] == [b"for ten", b"for twenty"]
+
+
 SOL_PACKET, PACKET_AUXDATA, ETH_P_ALL = 263, 8, 3
 EXPERIMENTAL = b"\x88\xb5"
 """The first local experimental EtherType (IEEE 802)."""
+EVERYBODY = b"\xff" * 6
 
 
 def frames_on_tap(host: Namespace) -> socket.socket:
@@ -187,3 +216,11 @@ def received(inbox: socket.socket) -> tuple[bytes, int]:
         if frame[12:14] == EXPERIMENTAL:
             # struct tpacket_auxdata of linux/if_packet.h
             return frame[14:], struct.unpack("=IIIHHHH", ancillary[0][2])[5]
+
+
+def heard(end: socket.socket) -> bytes:
+    """The payload of the next experimental frame that another host has sent."""
+    while True:
+        frame, (_, _, kind, *_) = end.recvfrom(2000)
+        if frame[12:14] == EXPERIMENTAL and kind != socket.PACKET_OUTGOING:
+            return frame[14:]

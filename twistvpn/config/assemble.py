@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twistvpn.config.bridging import read_bridge
+from twistvpn.config.bridging import read_aging, read_bridge, read_vlan
 from twistvpn.config.channels import read_control, read_data, read_keepalive
 from twistvpn.config.client_config import read_constraint
 from twistvpn.config.framing import check_fragment
@@ -121,6 +121,7 @@ def read_server(
     if rename is not None and not authenticators:
         raise rename.error("there are no usernames without an authenticator; use INI syntax and its [server] auth")
     folder = directives.last("client-config-dir")
+    dev_type = read_device(directives).dev_type
     return ServerSettings(
         listen=listen,
         network=subnet.network,
@@ -133,7 +134,9 @@ def read_server(
         pool_netmask=subnet.pool_netmask,
         pool6=subnet.pool6,
         pool_persist=read_pool_persist(directives, subnet),
-        bridge=read_bridge(directives, read_device(directives).dev_type),
+        bridge=read_bridge(directives, dev_type),
+        vlan=read_vlan(directives, dev_type),
+        address_aging=read_aging(directives, dev_type),
         push=(
             *(pushed_option(item, subnet.topology) for item in directives.every("push")),
             *_nodelay(directives),

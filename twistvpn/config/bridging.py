@@ -1,17 +1,20 @@
-"""`server-bridge`: a tap that the admin has made a port of a bridge."""
+"""The bridge in a server with a tap, and the bridge of the admin's that the tap may be a port of."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twistvpn.config.settings import BridgeSettings
-from twistvpn.config.values import ipv4, ipv4_network
+from twistvpn.config.settings import BridgeSettings, ServerSettings, VlanSettings
+from twistvpn.config.values import choice, integer, integer_of, ipv4, ipv4_network, seconds
 from twistvpn.interfaces import DeviceType
 
 if TYPE_CHECKING:
     from twistvpn.config.directive import Directive, Directives
 
 _FORMS = "GATEWAY NETMASK FIRST LAST, nogw, or dhcp"
+
+VLANS = (1, 4094)
+"""The first and the last VLAN that IEEE 802.1Q knows."""
 
 
 def read_bridge(directives: Directives, dev_type: DeviceType) -> BridgeSettings | None:
@@ -48,3 +51,32 @@ def _with_pool(directive: Directive) -> BridgeSettings:
     if first == last == gateway:
         raise directive.error(f"the pool has no address but the gateway's ({gateway})")
     return BridgeSettings(str(gateway), (first, last), netmask)
+
+
+def read_vlan(directives: Directives, dev_type: DeviceType) -> VlanSettings | None:
+    """`vlan-tagging`, `vlan-accept` and `vlan-pvid`; None where VLAN tags pass through as they are."""
+    tagging = directives.last("vlan-tagging")
+    accept, pvid = directives.last("vlan-accept"), directives.last("vlan-pvid")
+    if tagging is None:
+        alone = accept or pvid
+        if alone is not None:
+            raise alone.error("needs vlan-tagging beside it")
+        return None
+    if dev_type is not DeviceType.TAP:
+        raise tagging.error("only a tap has VLANs; remove it, or use dev tap")
+    return VlanSettings(
+        VlanSettings.accept if accept is None else choice(accept, accept.args[0], "all", "tagged", "untagged"),
+        integer_of(directives, "vlan-pvid", VlanSettings.pvid, *VLANS),
+    )
+
+
+def read_aging(directives: Directives, dev_type: DeviceType) -> float:
+    """`stale-routes-check SECONDS [INTERVAL]`; forgotten addresses are told by their time alone."""
+    directive = directives.last("stale-routes-check")
+    if directive is None:
+        return ServerSettings.address_aging
+    for text in directive.args:
+        integer(directive, text, 1)
+    if dev_type is not DeviceType.TAP:
+        directives.note(directive, "changes nothing here: routes to clients stay as long as the clients")
+    return seconds(directive, directive.args[0])

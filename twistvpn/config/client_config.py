@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from zope.interface import implementer
 
+from twistvpn.config.bridging import VLANS
 from twistvpn.config.directive import Directives
 from twistvpn.config.include import expand
 from twistvpn.config.lexer import lex
@@ -139,6 +140,12 @@ def _max_routes(overrides: ClientOverrides, item: Directive, server: ServerSetti
     return replace(overrides, max_routes=integer(item, item.args[0], 1))
 
 
+def _vlan_pvid(overrides: ClientOverrides, item: Directive, server: ServerSettings) -> ClientOverrides:
+    if server.vlan is None:
+        raise item.error("needs vlan-tagging in the server's configuration")
+    return replace(overrides, vlan_pvid=integer(item, item.args[0], *VLANS))
+
+
 def _ping(overrides: ClientOverrides, item: Directive, server: ServerSettings) -> ClientOverrides:
     return replace(overrides, ping=seconds(item, item.args[0]))
 
@@ -157,6 +164,7 @@ _READERS: dict[str, Callable[[ClientOverrides, Directive, ServerSettings], Clien
     "push-reset": _push_reset,
     "disable": _disable,
     "max-routes-per-client": _max_routes,
+    "vlan-pvid": _vlan_pvid,
     "ping": _ping,
     "ping-restart": _ping_restart,
 }

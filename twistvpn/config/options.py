@@ -115,7 +115,8 @@ _READ_SERVER = [
     *_read("tls-crypt-v2-max-age 1-1", role=Role.SERVER),
     *_read("tcp-nodelay", "port-share 2-3", "ifconfig-pool-persist 1-2", role=Role.SERVER),
     *_read("client-config-dir 1-1", "ccd-exclusive", "ifconfig-push-constraint 2-2", role=Role.SERVER),
-    *_in_scope(Scope.BOTH, _read("push 1-1", "max-routes-per-client 1-1", role=Role.SERVER)),
+    *_read("vlan-tagging", "vlan-accept 1-1", "stale-routes-check 1-2", role=Role.SERVER),
+    *_in_scope(Scope.BOTH, _read("push 1-1", "max-routes-per-client 1-1", "vlan-pvid 1-1", role=Role.SERVER)),
     *_in_scope(
         Scope.CLIENT,
         [
@@ -158,7 +159,7 @@ _NO_EFFECT = [
     *_no_effect("the process keeps its priority", "nice"),
     *_no_effect(
         "queues and tables size themselves",
-        "hash-size bcast-buffers tcp-queue-limit stale-routes-check max-routes memstats fast-io",
+        "hash-size bcast-buffers tcp-queue-limit max-routes memstats fast-io",
     ),
     *_no_effect("one send takes packets of many flows, which have no common type of service", "passtos"),
     *_no_effect("the tun-mtu alone counts", "tun-mtu-extra tun-mtu-max mtu-test"),
@@ -203,7 +204,6 @@ _REFUSED = [
         "up down route-up route-pre-down ipchange tls-verify auth-user-pass-verify client-connect client-disconnect "
         "client-crresponse learn-address tls-crypt-v2-verify tls-export-cert plugin",
     ),
-    *_refused("VLAN tags pass through as they are; remove it", "vlan-tagging vlan-accept vlan-pvid"),
     *_refused(
         "static key mode has no TLS and no forward secrecy; use certificates (twistvpn init makes them)", "secret"
     ),

@@ -288,6 +288,16 @@ class PoolPersistence:
 
 
 @dataclass(frozen=True)
+class VlanSettings:
+    """`vlan-tagging`: each client is in one VLAN, and the tap in one or in all."""
+
+    accept: str = "all"
+    """`vlan-accept`, the frames that the tap gives and takes: 'all', 'tagged' or 'untagged'."""
+    pvid: int = 1
+    """`vlan-pvid`: the VLAN of frames without a tag, and of clients that nothing is said about."""
+
+
+@dataclass(frozen=True)
 class ServerSettings:
     """What only a server has."""
 
@@ -310,6 +320,9 @@ class ServerSettings:
     """First address of the IPv6 pool, and the network that it reaches to the end of; None: there is none."""
     pool_persist: PoolPersistence | None = None
     bridge: BridgeSettings | None = None
+    vlan: VlanSettings | None = None
+    address_aging: float = 300.0
+    """`stale-routes-check`: seconds of silence after which an Ethernet address is forgotten."""
     push: tuple[str, ...] = ()
     """Options in OpenVPN's syntax that every client is sent, without the ones the server adds by itself."""
     routes: tuple[Route, ...] = ()

@@ -151,7 +151,8 @@ def openvpn_subnet(directives: Directives, dev_type: DeviceType) -> Subnet:
     for short_form, long_form in ((short, long), (short6, long6)):
         if short_form is not None and long_form is not None:
             raise long_form.contradiction(short_form)
-    if not any((short, short6, long, long6)) and "server-bridge" not in directives:
+    needs_none = dev_type is DeviceType.TAP or "server-bridge" in directives
+    if not any((short, short6, long, long6)) and not needs_none:
         raise directives.missing("server", "is missing; write server NETWORK NETMASK")
     subnet = Subnet(topology=topology_of(directives, dev_type))
     if short is not None:

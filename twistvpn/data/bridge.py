@@ -8,7 +8,7 @@ It stands in the place of `data.routes.RouteTable` where the device is a tap.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from twistvpn.data import kernel
 from twistvpn.interfaces import Frame
@@ -39,6 +39,18 @@ _GROUP = 1
 _NOBODY = bytes(6)
 
 
+class PortSettings(NamedTuple):
+    """What a peer is to the bridge."""
+
+    most: int = MOST_PER_PEER
+    """Addresses behind it at most."""
+    vlan: int | None = None
+    """The VLAN that it is in (`vlan-pvid`); None: that of the tap."""
+
+
+COMMON_PORT = PortSettings()
+
+
 class _Port(Generic[P]):
     """One side of the bridge; no peer is the tap's."""
 
@@ -55,7 +67,7 @@ class MacTable(Generic[P]):
     """Learns which addresses are behind which peer, and sorts frames by it.
 
     No peer can be learned to have a group's address or one of `own`, the host's at the tap.  Neither can one fill the
-    table: it has `most_per_peer` addresses at most, and while all ports together have `most` none can push out
+    table: it has `PortSettings.most` addresses at most, and while all ports together have `most` none can push out
     another's unless that one has more.  `seconds` tells the time.
     """
 
@@ -64,7 +76,6 @@ class MacTable(Generic[P]):
         seconds: Callable[[], float],
         *,
         aging: float = AGING,
-        most_per_peer: int = MOST_PER_PEER,
         most: int = MOST,
     ) -> None:
         self.drops: Counter[str] = Counter()
@@ -72,7 +83,6 @@ class MacTable(Generic[P]):
         self.own: Collection[bytes] = frozenset()
         self._seconds = seconds
         self._aging = aging
-        self._most_per_peer = most_per_peer
         self._most = most
         self._tap: _Port[P] = _Port(None, most)
         self._ports: dict[P, _Port[P]] = {}
@@ -82,9 +92,14 @@ class MacTable(Generic[P]):
         """Addresses that are known."""
         return len(self._owners)
 
-    def join(self, peer: P, networks: Iterable[IPv4Network | IPv6Network | IPv4Address | IPv6Address] = ()) -> None:
+    def join(
+        self,
+        peer: P,
+        networks: Iterable[IPv4Network | IPv6Network | IPv4Address | IPv6Address] = (),
+        port: PortSettings = COMMON_PORT,
+    ) -> None:
         """Make `peer` a port; its IP networks mean nothing here."""
-        self._ports.setdefault(peer, _Port(peer, self._most_per_peer))
+        self._ports.setdefault(peer, _Port(peer, port.most))
 
     def leave(self, peer: P, networks: Iterable[IPv4Network | IPv6Network | IPv4Address | IPv6Address] = ()) -> None:
         """Forget `peer` and what was learned of it."""
@@ -205,6 +220,10 @@ class MacTable(Generic[P]):
             if port is not self._tap:
                 self._deliver(batch, sender, port, by_peer)
         return list(by_peer.items()), for_tap
+
+    def for_device(self, packets: list[Buffer]) -> list[Buffer]:
+        """Return what of `packets`, which no peer has got alone, the tap gets: all."""
+        return packets
 
     def _deliver(
         self, batch: list[Frame], sender: _Port[P] | None, receiver: _Port[P] | None, by_peer: dict[P, list[Frame]]

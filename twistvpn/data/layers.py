@@ -12,6 +12,7 @@ from twistvpn.data.bridge import MacTable
 from twistvpn.data.inet import ETHERNET_HEADER_SIZE
 from twistvpn.data.opened import Opened, sort_out
 from twistvpn.data.routes import RouteTable
+from twistvpn.data.vlan import VlanTable
 from twistvpn.errors import MalformedPacket
 from twistvpn.interfaces import DeviceType, Frame
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
     from typing import Any, TypeAlias
 
+    from twistvpn.config.settings import ServerSettings
+    from twistvpn.data.bridge import PortSettings
     from twistvpn.data.kernel import AnyOpener, AnySealer
     from twistvpn.interfaces import Buffer, Run
 
@@ -35,7 +38,7 @@ class PeerTable(Protocol[P]):
     drops: Counter[str]
     """Packets dropped, by reason."""
 
-    def join(self, peer: P, networks: Iterable[Inner]) -> None:
+    def join(self, peer: P, networks: Iterable[Inner], port: PortSettings, /) -> None:
         """From now on there is `peer`, with these addresses and networks inside the tunnel."""
 
     def leave(self, peer: P, networks: Iterable[Inner]) -> None:
@@ -52,6 +55,9 @@ class PeerTable(Protocol[P]):
 
     def split_client_to_client(self, packets: Sequence[Buffer]) -> tuple[list[tuple[P, list[Frame]]], list[Buffer]]:
         """Part what a peer sent, `check_sources` passed, into the frames for other peers and the device's packets."""
+
+    def for_device(self, packets: list[Buffer]) -> list[Buffer]:
+        """Return what the device gets of packets from peers that are no other peer's alone."""
 
 
 class Layer(Protocol):
@@ -78,7 +84,7 @@ class Layer(Protocol):
     def coalesce(self, packets: Sequence[Buffer], offloads: int) -> list[Frame]:
         """Merge packets into frames for a device with these offloads; see `coalesce.coalesce`."""
 
-    def make_table(self, seconds: Callable[[], float]) -> PeerTable[P]:
+    def make_table(self, server: ServerSettings, seconds: Callable[[], float]) -> PeerTable[P]:
         """Return an empty table of the peers of a server."""
 
 
@@ -116,7 +122,7 @@ class _IpLayer:
     def coalesce(self, packets: Sequence[Buffer], offloads: int) -> list[Frame]:
         return kernel.coalesce(packets, offloads)
 
-    def make_table(self, _seconds: Callable[[], float]) -> RouteTable[P]:
+    def make_table(self, _server: ServerSettings, _seconds: Callable[[], float]) -> RouteTable[P]:
         return RouteTable()
 
 
@@ -146,8 +152,10 @@ class _EthernetLayer:
     def coalesce(self, packets: Sequence[Buffer], offloads: int) -> list[Frame]:
         return kernel.coalesce_ethernet(packets, offloads)
 
-    def make_table(self, seconds: Callable[[], float]) -> MacTable[P]:
-        return MacTable(seconds)
+    def make_table(self, server: ServerSettings, seconds: Callable[[], float]) -> MacTable[P] | VlanTable[P]:
+        if server.vlan is None:
+            return MacTable(seconds, aging=server.address_aging)
+        return VlanTable(server.vlan, seconds, aging=server.address_aging)
 
 
 IP: Layer = _IpLayer()

@@ -103,7 +103,9 @@ class RouteTable(Generic[P]):
             del table[key]
         family.by_length[:] = [entry for entry in family.by_length if entry[1]]
 
-    def join(self, peer: P, networks: Iterable[IPv4Network | IPv6Network | IPv4Address | IPv6Address]) -> None:
+    def join(
+        self, peer: P, networks: Iterable[IPv4Network | IPv6Network | IPv4Address | IPv6Address], _port: object = None
+    ) -> None:
         """Route all of `networks` to `peer`."""
         for network in networks:
             self.add(network, peer)
@@ -192,6 +194,10 @@ class RouteTable(Generic[P]):
             else:
                 by_peer.setdefault(peer, []).extend(batch)
         return list(by_peer.items()), for_tun
+
+    def for_device(self, packets: list[Buffer]) -> list[Buffer]:
+        """Return what of `packets`, which no peer has got, the tun gets: all."""
+        return packets
 
 
 def _is_multicast(destination: bytes) -> bool:

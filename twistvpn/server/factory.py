@@ -23,6 +23,7 @@ from twistvpn.consistency import local_occ_string
 from twistvpn.control.cookie import CookieJar
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts
+from twistvpn.data.bridge import PortSettings
 from twistvpn.data.layers import LAYERS
 from twistvpn.data.routes import RouteTable
 from twistvpn.deadlines import DeadlineQueue
@@ -177,7 +178,7 @@ class VpnFactory(Factory):
         self.data = settings.data
         self.tun = tun
         self._layer = LAYERS[settings.device.dev_type]
-        self.routes: PeerTable[Peer] = self._layer.make_table(clock.seconds)
+        self.routes: PeerTable[Peer] = self._layer.make_table(settings.server, clock.seconds)
         self.drops: Counter[str] = Counter()
         self.past_drops: Counter[str] = Counter()
         """What the peers that have left had dropped."""
@@ -320,7 +321,7 @@ class VpnFactory(Factory):
         before = self.demux.admit(peer, peer_id)
         if before is not None and before is not peer:
             before.close("another session has begun at its address")
-        self.routes.join(peer, self._networks_of(connection))
+        self.routes.join(peer, self._networks_of(connection), self._port_of(connection))
         data, overrides = self.settings.data, connection.overrides
         silence = data.ping_restart or data.ping_exit
         peer.set_keepalive(
@@ -348,11 +349,18 @@ class VpnFactory(Factory):
         """What is routed to a client: its addresses and the networks behind it, as many as it may have."""
         assert connection.lease is not None
         overrides = connection.overrides
-        most = self._server.max_routes_per_client if overrides.max_routes is None else overrides.max_routes
+        most = self._most_routes(overrides)
         wanted = [*connection.lease.addresses, *overrides.iroutes]
         if len(wanted) > most:
             self.log.warn("{client}: max-routes-per-client ({most}) reached", client=connection, most=most)
         return wanted[:most]
+
+    def _port_of(self, connection: ServerConnection) -> PortSettings:
+        overrides = connection.overrides
+        return PortSettings(self._most_routes(overrides), overrides.vlan_pvid)
+
+    def _most_routes(self, overrides: ClientOverrides) -> int:
+        return self._server.max_routes_per_client if overrides.max_routes is None else overrides.max_routes
 
     def ended(self, connection: ServerConnection, reason: str) -> None:
         """Take back what a client had."""
@@ -396,6 +404,7 @@ class VpnFactory(Factory):
             for_peers, packets = self.routes.split_client_to_client(packets)
             for peer, frames in for_peers:
                 peer.send_frames(frames)
+        packets = self.routes.for_device(packets)
         if packets:
             frames = self._layer.coalesce(packets, self._offloads)
             self._written += len(frames)

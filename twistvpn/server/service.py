@@ -19,6 +19,7 @@ from twistvpn.data.formats import largest_packet
 from twistvpn.data.inet import IPV6_HEADER_SIZE
 from twistvpn.data.layers import LAYERS
 from twistvpn.data.mss import ETHERNET_MTU, link_overhead
+from twistvpn.data.vlan import VlanTable
 from twistvpn.interfaces import DeviceType
 from twistvpn.server.control_keys import control_keyring
 from twistvpn.server.factory import VpnFactory
@@ -180,6 +181,8 @@ class VpnServerService(Service):
         if places is None:
             return None
         own = [address for address in (*self._own, self._server.peer_address) if address is not None]
+        if self._server.bridge is not None and self._server.bridge.pool is not None:
+            own.append(IPv4Address(self._server.bridge.gateway))
         kept = self._client_settings.kept_addresses() if self._client_settings is not None else ()
         pool = AddressPool(places, frozenset((*own, *kept)))
         if self._server.pool_persist is not None:
@@ -209,7 +212,7 @@ class VpnServerService(Service):
             host.add_route(route.network, _gateway(route, device), tun.name, route.metric, mtu)
         self.log.info("{tun} is up, address {ipv4} {ipv6}", tun=tun.name, ipv4=ipv4 or "", ipv6=ipv6 or "")
 
-    def _learn_own_lladdrs(self, tap: ITun, table: MacTable[Peer], host: NetworkConfigurator) -> None:
+    def _learn_own_lladdrs(self, tap: ITun, table: MacTable[Peer] | VlanTable[Peer], host: NetworkConfigurator) -> None:
         """See to it that no client takes our own Ethernet addresses, the bridge's neither, which may come later."""
 
         def learn() -> None:
@@ -234,7 +237,7 @@ class VpnServerService(Service):
         self.factory.tun.start(self.factory)
         self.listeners.start(lambda refusal: self._on_fatal(str(refusal)))
         self._chore(CRL_INTERVAL, self.factory.enforce_crl)
-        if isinstance(self.factory.routes, MacTable) and self._configurator is not None:
+        if isinstance(self.factory.routes, MacTable | VlanTable) and self._configurator is not None:
             self._learn_own_lladdrs(self.factory.tun, self.factory.routes, self._configurator)
         persist = self._server.pool_persist
         if self._leases is not None and persist is not None and persist.interval:

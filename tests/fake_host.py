@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from twistvpn.errors import EnvironmentRefusal
-from twistvpn.tun.netlink import NextHop
+from twistvpn.tun.netlink import LocalNetwork, NextHop
 
 OUTSIDE = NextHop(ip_address("192.168.0.1"), "eth0")
 OUTSIDE6 = NextHop(ip_address("fe80::1"), "eth0")
@@ -22,6 +22,10 @@ class FakeHost:
         self.lladdr = "02:00:00:00:00:fe"
         self.undone = 0
         self.refuse: set[str] = set()
+        self.networks = [
+            LocalNetwork(ip_network("192.168.0.0/24"), "eth0"),
+            LocalNetwork(ip_network("10.1.0.0/16"), "lan"),
+        ]
         self.hops: dict[int, NextHop | None] = {4: OUTSIDE, 6: OUTSIDE6}
 
     def check_overlap(self, network: object, ifname: str | None = None) -> None:
@@ -63,6 +67,9 @@ class FakeHost:
 
     def route_to(self, address: IPv4Address | IPv6Address) -> NextHop | None:
         return self.hops[address.version]
+
+    def local_networks(self) -> list[LocalNetwork]:
+        return self.networks
 
     def default_gateway(self, version: int = 4) -> NextHop | None:
         return self.hops[version]

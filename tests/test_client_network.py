@@ -134,6 +134,43 @@ def test_redirect_gateway(flags: str, kept: bool, ipv4: bool, ipv6: bool) -> Non
     assert covers(host.routes, 6) == ipv6
 
 
+def test_redirect_private_keeps_the_server_outside_and_nothing_else() -> None:
+    assert configure("redirect-private def1").routes == [KEPT]
+    assert configure(options="redirect-private\n").routes == [KEPT]
+
+
+def test_block_local_leads_the_local_network_into_the_tunnel() -> None:
+    host = configure("redirect-gateway block-local")
+    assert set(host.routes) == {
+        *("192.168.0.1/32 dev eth0", "192.168.0.0/25 dev tun0", "192.168.0.128/25 dev tun0"),
+        *(KEPT, *HALVES),
+    }
+    near = FakeHost()
+    near.hops[4] = NextHop(ip_address("192.168.0.1"), "eth0")
+    configure("redirect-gateway block-local", host=near, server="192.168.0.7")
+    assert "192.168.0.7/32 dev eth0" in near.routes
+    near.hops[4] = None
+    assert configure("redirect-gateway block-local", host=near).routes == HALVES
+
+
+def test_a_metric_for_routes_that_have_none() -> None:
+    routes = ("route 10.1.0.0 255.255.0.0", "route 10.2.0.0 255.255.0.0 default 7", "route-metric 50")
+    assert configure(*routes).routes == ["10.1.0.0/16 dev tun0 metric 50", "10.2.0.0/16 dev tun0 metric 7"]
+    own = "route-metric 9\nroute 10.3.0.0 255.255.0.0\n"
+    assert configure(*routes[:1], options=own).routes == [
+        *("10.3.0.0/16 dev tun0 metric 9", "10.1.0.0/16 dev tun0 metric 9"),
+    ]
+
+
+@pytest.mark.shows("route-noexec", "ifconfig-noexec")
+def test_addresses_or_routes_may_be_somebody_elses_affair() -> None:
+    options = ("route 10.1.0.0 255.255.0.0", "redirect-gateway")
+    host = configure(*options, options="route-noexec\nroute 10.3.0.0 255.255.0.0\n")
+    assert (host.addresses, host.routes) == (["10.8.0.2/24 dev tun0"], [])
+    host = configure(options[0], options="ifconfig-noexec\n")
+    assert (host.addresses, host.routes, host.is_up) == ([], ["10.1.0.0/16 dev tun0"], False)
+
+
 def test_our_own_redirect_gateway_counts_as_a_pushed_one_does() -> None:
     host = configure(options="redirect-gateway def1 ipv6\n")
     assert KEPT in host.routes

@@ -407,3 +407,26 @@ def test_a_client_without_keepalive_waits_for_what_is_pushed(files: ConfigFiles)
 def test_a_host_name_to_be_verified(files: ConfigFiles) -> None:
     tls = files.parse(CLIENT_INI + "verify-x509-name = vpn.example.org host\n").tls
     assert tls.verify_x509_name == ("vpn.example.org", "host")
+
+
+def test_what_a_client_makes_of_what_is_pushed(files: ConfigFiles) -> None:
+    lines = """\
+pull-filter =
+    accept "route 10.1"
+    ignore "route "
+redirect-gateway = def1
+redirect-private = block-local
+dns =
+    server 1 address 10.8.0.1
+    search-domains a b
+block-ipv6 = yes
+route-noexec = no
+"""
+    settings = files.parse(CLIENT_INI.replace("[tls]", f"{lines}[tls]"))
+    assert settings.client is not None
+    assert settings.client.pull_filters == (("accept", "route 10.1"), ("ignore", "route "))
+    assert settings.client.redirect_gateway == ("def1", "block-local")
+    assert settings.client.dns == ("dns server 1 address 10.8.0.1", "dns search-domains a b")
+    assert (settings.device.block_ipv6, settings.device.route_noexec) == (True, False)
+    line = files.line(CLIENT_INI.replace("[tls]", "pull-filter = accept\n[tls]"))
+    assert "pull-filter: is written accept, ignore or reject" in line

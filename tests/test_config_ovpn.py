@@ -503,3 +503,39 @@ def test_what_changes_nothing_is_noted(files: ConfigFiles, lines: str) -> None:
     notes = read_either(files, lines + "\n").notes
     assert len(notes) == 2
     assert notes[1].startswith(f"test.conf:9: {lines.split(maxsplit=1)[0]}: changes nothing here: ")
+
+
+@pytest.mark.shows(
+    "pull-filter", "redirect-private", "route-noexec", "ifconfig-noexec", "block-ipv6", "route-ipv6-gateway"
+)
+def test_what_a_client_makes_of_what_is_pushed(files: ConfigFiles) -> None:
+    settings = files.parse(
+        CLIENT_OVPN + 'pull-filter ignore "route 10.1"\npull-filter reject dhcp-option\nredirect-private def1 ipv6\n'
+        "route-noexec\nifconfig-noexec\nblock-ipv6\ntopology subnet\nroute-metric 7\ndhcp-option DNS 10.8.0.1\n"
+        "dns server 1 address fd00::1\nroute-ipv6-gateway fd00::9\nroute-ipv6 fd01::/64\n"
+    )
+    read, device = settings.client, settings.device
+    assert read is not None
+    assert read.pull_filters == (("ignore", "route 10.1"), ("reject", "dhcp-option"))
+    assert read.redirect_gateway == ("def1", "ipv6", "!ipv4")
+    assert (device.route_noexec, device.ifconfig_noexec, device.block_ipv6) == (True, True, True)
+    assert (read.topology, read.route_metric) == ("subnet", 7)
+    assert read.dns == ("dhcp-option DNS 10.8.0.1", "dns server 1 address fd00::1")
+    assert read.routes == (Route(ip_network("fd01::/64"), "fd00::9", 7),)
+    assert settings.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("option", "answer"),
+    [
+        ("pull-filter drop x", "pull-filter: 'drop' is not one of accept, ignore, reject"),
+        ("pull-filter accept", "pull-filter: takes 2 arguments, this has 1"),
+        ("redirect-private sideways", "redirect-private: 'sideways' is not one of local"),
+        ("dhcp-option DNS somewhere", "dhcp-option: 'somewhere' does not appear to be an IPv4 or IPv6 address"),
+        ("dhcp-option DNS", "dhcp-option: has too few words"),
+        ("dns server 1 colour red", "dns: a dns server has no colour red"),
+        ("topology ring", "topology: 'ring' is not one of subnet, net30, p2p"),
+    ],
+)
+def test_a_clients_mistake(files: ConfigFiles, option: str, answer: str) -> None:
+    assert answer in files.line(CLIENT_OVPN + option + "\n")

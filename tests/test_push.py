@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twistvpn.config.settings import FragmentLimit
-from twistvpn.control.push import _READERS, PushedOptions, PushedRoute, parse_pushed
-from twistvpn.errors import NegotiationError
+from twistvpn.control.push import _READERS, PushedOptions, PushedRoute, filter_pushed, parse_pushed
+from twistvpn.errors import NegotiationError, PushRejected
 from twistvpn.wire.compression import Compression
 
 SUBNET = ("topology subnet", "ifconfig 10.8.0.2 255.255.255.0")
@@ -40,6 +40,11 @@ SUBNET = ("topology subnet", "ifconfig 10.8.0.2 255.255.255.0")
         ("dhcp-option DNS 10.8.0.1", "dns", ("dhcp-option DNS 10.8.0.1",)),
         ("dns server 1 address 10.8.0.1", "dns", ("dns server 1 address 10.8.0.1",)),
         ("auth-token SESS_ID_AT_abc", "auth_token", "SESS_ID_AT_abc"),
+        ("block-ipv6", "block_ipv6", True),
+        ("route-metric 50", "route_metric", 50),
+        ("route-ipv6-gateway fd00::9", "gateway6", IPv6Address("fd00::9")),
+        ("redirect-private def1", "redirect_gateway", frozenset({"def1", "!ipv4"})),
+        ("setenv-safe a b", "unknown", ("setenv-safe a b",)),
         ("block-outside-dns", "unknown", ("block-outside-dns",)),
         ("ifconfig-ipv6 fd00::2/64 fd00::1", "ipv6", IPv6Interface("fd00::2/64")),
         ("ifconfig-ipv6 fd00::2/64 fd00::1", "peer_address6", IPv6Address("fd00::1")),
@@ -89,6 +94,29 @@ def test_what_may_come_more_than_once_is_kept_in_order_and_the_rest_is_the_last_
     assert [str(route.network) for route in pushed.routes] == ["10.1.0.0/32", "10.2.0.0/32"]
     assert pushed.ping == 7.0
     assert pushed.unknown == ("x", "y")
+
+
+def test_flags_of_redirects_come_together() -> None:
+    pushed = parse_pushed(["redirect-gateway def1", "redirect-gateway ipv6"])
+    assert pushed.redirect_gateway == frozenset({"def1", "ipv6"})
+
+
+def test_a_topology_of_our_own_holds_until_another_is_pushed() -> None:
+    ifconfig = "ifconfig 10.8.0.2 255.255.255.0"
+    assert parse_pushed([ifconfig], topology="subnet").ipv4 == IPv4Interface("10.8.0.2/24")
+    pushed = parse_pushed(["ifconfig 10.8.0.6 10.8.0.5", "topology net30"], topology="subnet")
+    assert pushed.peer_address == IPv4Address("10.8.0.5")
+
+
+@pytest.mark.shows("pull-filter")
+def test_filters() -> None:
+    filters = [("accept", "route 10.1"), ("ignore", "route"), ("reject", "dhcp-option DNS"), ("reject", "route 10.2")]
+    options = ["route 10.1.0.0", "  route 10.2.0.0", "ping 5", "route-gateway 10.8.0.1", "dhcp-option DOMAIN a"]
+    assert filter_pushed(options, filters) == ["route 10.1.0.0", "ping 5", "dhcp-option DOMAIN a"]
+    assert filter_pushed(options, []) == options
+    with pytest.raises(PushRejected, match=r"'dhcp-option DNS 1\.1\.1\.1', which pull-filter rejects"):
+        filter_pushed(["dhcp-option DNS 1.1.1.1"], filters)
+    assert filter_pushed(["anything"], [("ignore", "")]) == []
 
 
 def test_nothing_pushed_is_nothing() -> None:

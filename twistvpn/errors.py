@@ -91,6 +91,10 @@ class SessionExpired(AuthenticationRejected):
     """The token that the peer has shown in the place of a password is no longer good; it is to show the password."""
 
 
+class PushRejected(NegotiationError):
+    """The server pushes what the client's admin does not let it (`pull-filter reject`)."""
+
+
 class PacketIdExhausted(TwistvpnError):
     """A key has sent all the packet ids it may; nothing more may be sealed under it."""
 

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from twistvpn.config.settings import ServerSettings, Settings
-    from twistvpn.interfaces import IAuthenticator, IClientKeyVerifier, IClientSettings, IPool, ITun, IUserPrompt
+    from twistvpn.interfaces import (
+        IAuthenticator,
+        IClientKeyVerifier,
+        IClientSettings,
+        IDnsConfigurator,
+        IPool,
+        ITun,
+        IUserPrompt,
+    )
 
 
 def make_service(
@@ -87,14 +95,16 @@ def make_client_service(
     *,
     open_device: Callable[[], ITun] | None = None,
     prompt: IUserPrompt | None = None,
+    dns: IDnsConfigurator | None = None,
 ) -> VpnClientService:
     """The client that `settings` describe; `on_fatal`, `open_device` and errors as in `make_server_service`.
 
-    `prompt` speaks for the user where something is missing that the user knows, or the server asks.
+    `prompt` speaks for the user where something is missing that the user knows, or the server asks.  `dns` tells the
+    host whom to ask for names; without it the log says what the server wants.
     """
     configurator = NetworkConfigurator() if open_device is None else None
     opener = open_device or _tun_opener(reactor, settings, on_fatal)
-    return VpnClientService(reactor, settings, opener, configurator, on_fatal, prompt=prompt)
+    return VpnClientService(reactor, settings, opener, configurator, on_fatal, prompt=prompt, dns=dns)
 
 
 def _tun_opener(reactor: Any, settings: Settings, on_fatal: Callable[[str], None]) -> Callable[[], ITun]:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         Frame,
         IAuthenticator,
         IClientKeyVerifier,
+        IDnsConfigurator,
         ILink,
         ILinkReceiver,
         IPool,
@@ -212,7 +213,14 @@ class ClientEnd:
     """A client of a `Pair`; `service` is the real one."""
 
     def __init__(
-        self, vpn: Pair, name: str, text: str, host: str, offloads: Collection[int], prompt: IUserPrompt | None
+        self,
+        vpn: Pair,
+        name: str,
+        text: str,
+        host: str,
+        offloads: Collection[int],
+        prompt: IUserPrompt | None,
+        dns: IDnsConfigurator | None,
     ) -> None:
         self.name = name
         self.tun = MemoryTun(offloads=offloads)
@@ -228,7 +236,7 @@ class ClientEnd:
         self._link: MemoryLink | None = None
         settings = parse(text, f"{name}.ovpn", "/")
         self.service = VpnClientService(
-            vpn.clock, settings, self._open_tun, None, self._give_up, links=self, prompt=prompt
+            vpn.clock, settings, self._open_tun, None, self._give_up, links=self, prompt=prompt, dns=dns
         )
         self.service.on_connected = self._connected
 
@@ -367,16 +375,21 @@ class Pair:
         return next(iter(self.clients.values()))
 
     def add_client(
-        self, name: str, options: str = "", issued: Issued | None = None, prompt: IUserPrompt | None = None
+        self,
+        name: str,
+        options: str = "",
+        issued: Issued | None = None,
+        prompt: IUserPrompt | None = None,
+        dns: IDnsConfigurator | None = None,
     ) -> ClientEnd:
         """Make another client, not yet started; `issued` replaces the certificate that is made for `name`.
 
-        `prompt` speaks for its user.
+        `prompt` speaks for its user, `dns` is told which name servers it shall have.
         """
         if issued is None:
             issued = self.authority.issue_client(name, self.valid_from)
         host = f"198.51.100.{len(self.clients) + 1}"
-        client = ClientEnd(self, name, self._client_text(issued) + options, host, self._offloads, prompt)
+        client = ClientEnd(self, name, self._client_text(issued) + options, host, self._offloads, prompt, dns)
         self.clients[name] = client
         return client
 

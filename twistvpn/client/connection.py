@@ -12,12 +12,12 @@ from zope.interface import implementer
 
 from twistvpn.client.remotes import Ending
 from twistvpn.consistency import option_differences
-from twistvpn.control.push import PushedOptions, parse_pushed
+from twistvpn.control.push import PushedOptions, filter_pushed, parse_pushed
 from twistvpn.control.session import KeyDerivation, KeyEstablished, MessageReceived, RenegotiationFailed, SessionFailed
 from twistvpn.control.verify import tls_failure_words
 from twistvpn.crypto.ciphers import AEAD_CIPHERS, canonical_name
 from twistvpn.data.formats import PacketFormat
-from twistvpn.errors import ConfigError, KeyGone, NegotiationError
+from twistvpn.errors import ConfigError, KeyGone, NegotiationError, PushRejected
 from twistvpn.interfaces import ILinkReceiver, Question
 from twistvpn.link.addresses import readable
 from twistvpn.runs import is_data, uniform_parts
@@ -321,9 +321,10 @@ class ClientConnection:
             return
         self._stop_asking()
         try:
-            pushed = parse_pushed(self._options, self._settings.device.dev_type)
+            options = filter_pushed(self._options, self._client.pull_filters)
+            pushed = parse_pushed(options, self._settings.device.dev_type, self._client.topology)
             self._open_data(pushed)
-        except KeyGone as error:
+        except (KeyGone, PushRejected) as error:
             self._end(str(error), Ending.RETRY)
             return
         except (NegotiationError, ConfigError) as error:

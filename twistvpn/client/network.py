@@ -73,6 +73,13 @@ class ClientNetwork:
         self._applied = comparable
         self._path_mtu = path_mtu
         device = self._settings.device
+        if not device.ifconfig_noexec:
+            self._set_up(pushed)
+        if not device.route_noexec:
+            self._set_routes(pushed, server)
+
+    def _set_up(self, pushed: PushedOptions) -> None:
+        device = self._settings.device
         self._host.set_mtu(self._ifname, pushed.tun_mtu or device.mtu)
         self._host.set_txqueuelen(self._ifname, device.txqueuelen)
         if device.lladdr is not None:
@@ -80,12 +87,18 @@ class ClientNetwork:
         self._host.set_up(self._ifname)
         self._add_addresses(pushed)
         self._add_peer_routes(pushed)
+
+    def _set_routes(self, pushed: PushedOptions, server: str) -> None:
         self._gateways = self._inner_gateways(pushed)
         self._redirect(pushed, server)
         client = self._settings.client
         assert client is not None
         configured = [PushedRoute(route.network, route.gateway, route.metric) for route in client.routes]
-        self._add_routes([*configured, *(() if client.route_nopull else pushed.routes)])
+        default = client.route_metric if client.route_nopull else pushed.route_metric
+        self._add_routes(
+            [*configured, *(() if client.route_nopull else pushed.routes)],
+            client.route_metric if default is None else default,
+        )
 
     def undo(self) -> None:
         """Take back every address and route."""
@@ -124,7 +137,7 @@ class ClientNetwork:
     def _inner_gateways(self, pushed: PushedOptions) -> dict[int, IPv4Address | IPv6Address | None]:
         if self._settings.device.dev_type is DeviceType.TUN:
             return {}
-        return {4: pushed.vpn_gateway, 6: pushed.peer_address6}
+        return {4: pushed.vpn_gateway, 6: pushed.gateway6 or pushed.peer_address6}
 
     def _redirect(self, pushed: PushedOptions, server: str) -> None:
         flags = self._redirect_flags(pushed)
@@ -132,12 +145,29 @@ class ClientNetwork:
             return
         if "local" not in flags:
             self._keep_server_outside(server)
+        if "block-local" in flags:
+            self._block_local(server)
         if "!ipv4" not in flags:
             for network in _EVERYWHERE4:
                 self._route_inside(ip_network(network))
         if "ipv6" in flags:
             for network in _EVERYWHERE6:
                 self._route_inside(ip_network(network))
+
+    def _block_local(self, server: str) -> None:
+        """Lead the network of the default gateway into the tunnel, all of it but the gateway and the server."""
+        hop = self._host.default_gateway(4)
+        if hop is None or hop.gateway is None:
+            return
+        for network, ifname in self._host.local_networks():
+            if ifname != hop.ifname or not isinstance(network, IPv4Network) or hop.gateway not in network:
+                continue
+            for address in {hop.gateway, _plain(server)}:
+                if address in network:
+                    self._try_route(_host_network(address), None, ifname)
+            for half in network.subnets() if network.prefixlen < 31 else ():
+                # A half wins over the whole, which has its route from the interface's address.
+                self._route_inside(half)
 
     def _redirect_flags(self, pushed: PushedOptions) -> frozenset[str] | None:
         """The flags of `redirect-gateway`, our own and the pushed ones; None where neither end wants it."""
@@ -160,16 +190,17 @@ class ClientNetwork:
         if hop is not None and hop.gateway is not None:
             self._try_route(_host_network(address), hop.gateway, hop.ifname)
 
-    def _add_routes(self, routes: Iterable[PushedRoute]) -> None:
+    def _add_routes(self, routes: Iterable[PushedRoute], default_metric: int | None) -> None:
         for route in routes:
+            metric = default_metric if route.metric is None else route.metric
             if route.gateway != NET_GATEWAY:
-                self._route_inside(route.network, route.gateway, route.metric)
+                self._route_inside(route.network, route.gateway, metric)
                 continue
             hop = self._host.default_gateway(route.network.version)
             if hop is None:
                 self.log.warn("no route to {network}: this host has no default gateway", network=route.network)
             else:
-                self._try_route(route.network, hop.gateway, hop.ifname, route.metric)
+                self._try_route(route.network, hop.gateway, hop.ifname, metric)
 
     def _route_inside(
         self, network: IPv4Network | IPv6Network, gateway: str | None = None, metric: int | None = None

@@ -15,6 +15,7 @@ from zope.interface import implementer
 from twistvpn.client.connection import ClientConnection
 from twistvpn.client.link import LinkOpener
 from twistvpn.client.login import Login, NobodyToAskError
+from twistvpn.client.names import NameServers
 from twistvpn.client.network import ClientNetwork
 from twistvpn.client.peer_info import hardware_address, peer_info
 from twistvpn.client.remotes import Ending, RemoteList
@@ -24,10 +25,11 @@ from twistvpn.control.keys import control_key
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts, validity_problem
 from twistvpn.data import kernel
+from twistvpn.data.icmp6 import part_ipv6
 from twistvpn.data.layers import LAYERS
 from twistvpn.deadlines import DeadlineQueue
 from twistvpn.errors import EnvironmentRefusal
-from twistvpn.interfaces import IFrameReceiver
+from twistvpn.interfaces import Frame, IFrameReceiver
 from twistvpn.peer import build_peer
 from twistvpn.status_file import write_status_file
 from twistvpn.verbosity import log_observer
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from twistvpn.client.link import Links
     from twistvpn.config.settings import Remote, Settings
     from twistvpn.control.push import PushedOptions
-    from twistvpn.interfaces import Buffer, Frame, ILink, ITun, IUserPrompt
+    from twistvpn.interfaces import Buffer, IDnsConfigurator, ILink, ITun, IUserPrompt
     from twistvpn.peer import Peer
     from twistvpn.tun.netlink import NetworkConfigurator
 
@@ -83,7 +85,8 @@ class VpnClientService(Service):
     `open_tun` makes the device when the service starts; `network` configures the host for what is pushed, None
     leaves the host alone, for applications that take packets themselves.  `on_fatal` is told why the client has
     given up.  `drops` counts packets from the device while there was no server to take them.  `links` replaces the
-    sockets.  `prompt` speaks for the user; None where everything is in the settings.
+    sockets.  `prompt` speaks for the user; None where everything is in the settings.  `dns` tells the host whom to ask
+    for names; None leaves that to somebody else.
     """
 
     log = Logger(observer=log_observer)
@@ -98,6 +101,7 @@ class VpnClientService(Service):
         *,
         links: Links | None = None,
         prompt: IUserPrompt | None = None,
+        dns: IDnsConfigurator | None = None,
     ) -> None:
         assert settings.client is not None
         self.settings = settings
@@ -109,6 +113,7 @@ class VpnClientService(Service):
         self._reactor = reactor
         self._open_tun = open_tun
         self._configurator = configurator
+        self._names = NameServers(settings.client, dns)
         self._on_fatal = on_fatal
         self._key = control_key(settings.control, Role.CLIENT)
         contexts = TlsContexts(settings.tls, Role.CLIENT)
@@ -120,6 +125,7 @@ class VpnClientService(Service):
         self._links: Links = links or LinkOpener(reactor, settings.client, settings.sockets)
         self._tun: ITun | None = None
         self._offloads = 0
+        self._blocks_ipv6 = False
         self._written = 0
         """Frames for the tun in the batch at hand."""
         self._layer = LAYERS[settings.device.dev_type]
@@ -219,6 +225,7 @@ class VpnClientService(Service):
         self._deadlines.stop()
         if self._status_chore is not None and self._status_chore.running:
             self._status_chore.stop()
+        self._names.undo()
         if self._network is not None:
             self._network.undo()
         if self._tun is not None:
@@ -320,12 +327,16 @@ class VpnClientService(Service):
 
     def connected(self, pushed: PushedOptions) -> None:
         """The server has let us in: configure the host."""
+        device = self.settings.device
+        self._blocks_ipv6 = device.block_ipv6 or (pushed.block_ipv6 and not self._client.route_nopull)
         if self._network is not None:
             try:
                 self._network.apply(pushed, self._remotes.host, self._path_mtu(pushed))
             except EnvironmentRefusal as error:
                 self._fail(str(error))
                 return
+        assert self._tun is not None
+        self._names.apply(self._tun.name, pushed)
         self._enter(ClientState.CONNECTED)
         self._remotes.succeeded()
         addresses = ", ".join(str(address) for address in (pushed.ipv4, pushed.ipv6) if address is not None)
@@ -353,9 +364,18 @@ class VpnClientService(Service):
     def frames_received(self, frames: Sequence[Frame]) -> None:
         """Packets from the host go to the server (`interfaces.IFrameReceiver`)."""
         if self.state is ClientState.CONNECTED and self._connection is not None:
+            if self._blocks_ipv6:
+                frames = self._refuse_ipv6(frames)
             self._connection.peer.send_frames(frames)
         else:
             self.drops["not-connected"] += len(frames)
+
+    def _refuse_ipv6(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        kept, answers = part_ipv6([frame.packet for frame in frames], self.settings.device.dev_type)
+        self.drops["block-ipv6"] += len(frames) - len(kept)
+        assert self._tun is not None
+        self._tun.write_frames([Frame(answer) for answer in answers])
+        return [frames[place] for place in kept]
 
     def connection_ended(self, reason: str, ending: Ending, least_wait: float) -> None:
         """Try again, or give up."""

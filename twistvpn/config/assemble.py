@@ -11,10 +11,11 @@ from twistvpn.config.channels import read_control, read_data, read_keepalive
 from twistvpn.config.client_config import read_constraint
 from twistvpn.config.framing import check_fragment
 from twistvpn.config.login import read_auth_retry, read_auth_tokens, read_environment, read_login
+from twistvpn.config.pulling import read_own_dns, read_pull_filters, read_redirect
 from twistvpn.config.pushed import pushed_option
 from twistvpn.config.settings import ClientSettings, DeviceSettings, Route, ServerSettings, Settings
 from twistvpn.config.sockets import read_port_share, read_sockets
-from twistvpn.config.subnet import read_pool_persist
+from twistvpn.config.subnet import TOPOLOGIES, read_pool_persist
 from twistvpn.config.tls import read_tls
 from twistvpn.config.values import choice, integer, integer_of, interface, seconds, seconds_of, text_of
 from twistvpn.interfaces import DeviceType
@@ -80,6 +81,9 @@ def read_device(directives: Directives) -> DeviceSettings:
         mtu=integer_of(directives, "tun-mtu", DeviceSettings.mtu, 576, _LARGEST_MTU[dev_type]),
         offload="no-offload" not in directives,
         txqueuelen=integer_of(directives, "txqueuelen", DeviceSettings.txqueuelen, 1),
+        ifconfig_noexec="ifconfig-noexec" in directives,
+        route_noexec="route-noexec" in directives,
+        block_ipv6="block-ipv6" in directives,
     )
 
 
@@ -184,8 +188,7 @@ def read_client(
 ) -> ClientSettings:
     """The client's half; `local` is the address and the port its link is bound to."""
     check_fragment(directives, remotes)
-    redirect = directives.last("redirect-gateway")
-    retries = integer_of(directives, "connect-retry-max", 0)
+    retries, metric = integer_of(directives, "connect-retry-max", 0), directives.last("route-metric")
     return ClientSettings(
         remotes=remotes,
         remote_random="remote-random" in directives,
@@ -195,22 +198,24 @@ def read_client(
         login=read_login(directives),
         push_peer_info="push-peer-info" in directives,
         peer_info=read_environment(directives),
+        topology=_topology(directives),
+        pull_filters=read_pull_filters(directives),
         route_nopull="route-nopull" in directives,
+        route_metric=integer(metric, metric.args[0]) if metric is not None else None,
+        dns=read_own_dns(directives),
         routes=routes,
         explicit_exit_notify=_exit_notify(directives, most=100),
         local=local[0],
         local_port=local[1],
         floats="float" in directives,
-        redirect_gateway=_redirect_flags(redirect) if redirect is not None else None,
+        redirect_gateway=read_redirect(directives),
         auth_retry=read_auth_retry(directives),
     )
 
 
-def _redirect_flags(directive: Directive) -> tuple[str, ...]:
-    allowed = ("local", "autolocal", "def1", "bypass-dhcp", "bypass-dns", "ipv6", "!ipv4")
-    if "block-local" in directive.args:
-        raise directive.error("block-local does not exist; block the local network with nftables")
-    return tuple(choice(directive, flag, *allowed) for flag in directive.args)
+def _topology(directives: Directives) -> str:
+    directive = directives.last("topology")
+    return ClientSettings.topology if directive is None else choice(directive, directive.args[0], *TOPOLOGIES)
 
 
 def _connect_retry(directives: Directives) -> tuple[float, float]:

@@ -17,13 +17,15 @@ _GATEWAYS = ("vpn_gateway", "net_gateway")
 def openvpn_routes(directives: Directives) -> tuple[Route, ...]:
     """`route NETWORK [NETMASK [GATEWAY [METRIC]]]` and `route-ipv6 NETWORK/BITS [GATEWAY [METRIC]]`, in order."""
     gateway, metric = directives.last("route-gateway"), directives.last("route-metric")
+    gateway6 = directives.last("route-ipv6-gateway")
+    through6 = str(ipv6(gateway6, gateway6.args[0])) if gateway6 is not None else None
     defaults = Route(
         IPv4Network("0.0.0.0/0"),
         _gateway4(gateway, gateway.args[0]) if gateway is not None else None,
         integer(metric, metric.args[0]) if metric is not None else None,
     )
     return tuple(
-        _openvpn_route(item, defaults) if item.name == "route" else _openvpn_route6(item, defaults)
+        _openvpn_route(item, defaults) if item.name == "route" else _openvpn_route6(item, defaults, through6)
         for item in directives.items
         if item.name in {"route", "route-ipv6"}
     )
@@ -40,11 +42,11 @@ def _openvpn_route(directive: Directive, defaults: Route) -> Route:
     )
 
 
-def _openvpn_route6(directive: Directive, defaults: Route) -> Route:
+def _openvpn_route6(directive: Directive, defaults: Route, through: str | None) -> Route:
     network, gateway, metric = (*directive.args, *("default",) * 3)[:3]
     return Route(
         ipv6_network(directive, network),
-        None if gateway in {"", "default"} else str(ipv6(directive, gateway)),
+        through if gateway in {"", "default"} else str(ipv6(directive, gateway)),
         defaults.metric if metric in {"", "default"} else integer(directive, metric),
     )
 

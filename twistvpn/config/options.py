@@ -93,6 +93,7 @@ _READ = [
     *_read("keepalive 2-2", "ping-exit 1-1", "explicit-exit-notify 0-1"),
     *_in_scope(Scope.BOTH, _read("ping 1-1", "ping-restart 1-1")),
     *_read("route 1-4", "route-ipv6 1-3", "route-gateway 1-1", "route-metric 1-1"),
+    *_read("route-ipv6-gateway 1-1", "route-noexec", "ifconfig-noexec", "block-ipv6", "dns 2-10", "dhcp-option 1-3"),
     *_read("ca 1-1", "cert 1-1", "key 1-1", "extra-certs 1-1", "pkcs12 1-1", "crl-verify 1-2", inline=True),
     *_read("askpass 0-1", "remote-cert-tls 1-1", "remote-cert-eku 1-1", "verify-x509-name 1-2"),
     *_read("tls-version-min 1-2", "tls-version-max 1-1", "tls-cipher 1-1", "tls-ciphersuites 1-1", "tls-groups 1-1"),
@@ -131,7 +132,8 @@ _READ_CLIENT = [
     *_read("server-poll-timeout 1-1", "connect-retry 1-2", "connect-retry-max 1-1", role=Role.CLIENT),
     *_read("http-proxy 2-4", "http-proxy-option 2-3", "socks-proxy 1-3", "outer-name 1-1", role=Role.CLIENT),
     *_read("http-proxy-user-pass 1-1", "outer-ca 1-1", role=Role.CLIENT, inline=True),
-    *_read("route-nopull", "redirect-gateway 0-9", "auth-retry 1-1", role=Role.CLIENT),
+    *_read("route-nopull", "redirect-gateway 0-9", "redirect-private 0-9", "auth-retry 1-1", role=Role.CLIENT),
+    *_read("pull-filter 2-2", role=Role.CLIENT),
     *_read("auth-user-pass 0-1", "connection 1-1", role=Role.CLIENT, inline=True),
     *_read("static-challenge 2-3", "push-peer-info", role=Role.CLIENT),
 ]
@@ -168,14 +170,13 @@ _NO_EFFECT = [
     *_no_effect(
         "addresses and routes are set over netlink", "iproute route-delay ifconfig-nowarn allow-recursive-routing"
     ),
-    *_no_effect("the route to the server is added where redirect-gateway needs it", "redirect-private"),
     *_no_effect("the timer starts with the connection", "ping-timer-rem"),
     *_no_effect("nothing we send is compressed", "comp-noadapt"),
     *_no_effect("every run negotiates with each peer as it is", "compat-mode"),
     *_no_effect("the operating system's random numbers are used", "prng use-prediction-resistance"),
     *_no_effect("packet ids start anew with each key", "replay-persist"),
     *_no_effect("ciphers have one key size each", "keysize"),
-    *_no_effect("DNS settings are left to the host", "dns dns-updown dhcp-option foreign-option"),
+    *_no_effect("no script is run that would set up name servers", "dns-updown foreign-option"),
     *_no_effect(
         "it is for Windows",
         "route-method ip-win32 tap-sleep dhcp-internal dhcp-pre-release dhcp-release dhcp-renew register-dns "
@@ -244,12 +245,8 @@ _REFUSED = [
     *_refused(
         "resets are answered without keeping state; limit them with nftables", "connect-freq connect-freq-initial"
     ),
-    *_refused("use route-nopull to keep pushed routes away", "route-noexec pull-filter"),
-    *_refused("the device is always configured; remove it", "ifconfig-noexec"),
-    *_refused("routes carry their own gateway; remove it", "route-ipv6-gateway"),
     *_refused("addresses are pushed as numbers; remove it", "allow-pull-fqdn"),
     *_refused("addresses are not translated; use nftables", "client-nat"),
-    *_refused("block IPv6 with nftables on the tun device", "block-ipv6"),
     *_refused("it is for testing OpenVPN itself; remove it", "gremlin test-crypto"),
     *_refused(
         _COMMAND,

@@ -145,6 +145,12 @@ class DeviceSettings:
     txqueuelen: int = 1000
     lladdr: str | None = None
     """The Ethernet address of a tap, 'aa:bb:cc:dd:ee:ff'; None leaves it to the kernel."""
+    ifconfig_noexec: bool = False
+    """Addresses, MTU and state of the interface are left to others."""
+    route_noexec: bool = False
+    """Routes are left to others."""
+    block_ipv6: bool = False
+    """IPv6 packets that would go into the tunnel, at a server those that come out of it, are answered with an error."""
     persist: bool = False
     """The device may exist already and stays when we end (persist-tun leaves this alone; it is ours anyway)."""
 
@@ -394,8 +400,16 @@ class ClientSettings:
     peer_info: Mapping[str, str] = field(default_factory=dict)
     """What `setenv` adds to what the server is told: UV_... with `push_peer_info`, IV_GUI_VER and IV_SSO anyway."""
     pull: bool = True
+    topology: str = "net30"
+    """Until the server says otherwise."""
+    pull_filters: tuple[tuple[str, str], ...] = ()
+    """'accept', 'ignore' or 'reject', and how pushed options begin that it is for; the first that fits decides."""
     route_nopull: bool = False
     routes: tuple[Route, ...] = ()
+    route_metric: int | None = None
+    """For pushed routes without one of their own."""
+    dns: tuple[str, ...] = ()
+    """`dns` and `dhcp-option` options of our own."""
     explicit_exit_notify: int = 0
     local: str | None = None
     """Address to bind the link to."""

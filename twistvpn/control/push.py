@@ -19,11 +19,12 @@ from ipaddress import (
 from typing import TYPE_CHECKING
 
 from twistvpn.config.settings import FragmentLimit
-from twistvpn.errors import MalformedPacket, NegotiationError
+from twistvpn.errors import MalformedPacket, NegotiationError, PushRejected
 from twistvpn.interfaces import DeviceType
 from twistvpn.wire.challenges import decode_base64
 from twistvpn.wire.compression import Compression, read_compression
-from twistvpn.wire.options import split_words
+from twistvpn.wire.dns import read_dns
+from twistvpn.wire.options import printable, split_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,7 +73,13 @@ class PushedOptions:
     fragment: FragmentLimit | None = None
     protocol_flags: frozenset[str] = frozenset()
     dns: tuple[str, ...] = ()
-    """`dhcp-option` and `dns` options, as pushed."""
+    """`dhcp-option` and `dns` options, as pushed; `dns.read_dns` reads them."""
+    gateway6: IPv6Address | None = None
+    """`route-ipv6-gateway`."""
+    route_metric: int | None = None
+    """The metric of routes that have none of their own."""
+    block_ipv6: bool = False
+    """IPv6 packets for the tunnel are answered with an error."""
     auth_token: str | None = field(default=None, repr=False)
     auth_token_user: str | None = None
     """The name that belongs to `auth_token`."""
@@ -85,13 +92,32 @@ class PushedOptions:
         return self.gateway or self.peer_address
 
 
-def parse_pushed(options: Sequence[str], device: DeviceType = DeviceType.TUN) -> PushedOptions:
-    """Read the options of a whole PUSH_REPLY, its continuations joined.
+def filter_pushed(options: Sequence[str], filters: Sequence[tuple[str, str]]) -> list[str]:
+    """Leave out the options that the client does not want (`pull-filter`).
+
+    Each filter is 'accept', 'ignore' or 'reject' and the beginning of options; the first that fits decides.  Raises
+    `PushRejected` for an option that is rejected.
+    """
+    if not filters:
+        return list(options)
+    kept: list[str] = []
+    for option in options:
+        text = option.lstrip()
+        action = next((action for action, beginning in filters if text.startswith(beginning)), "accept")
+        if action == "reject":
+            raise PushRejected(f"the server pushes {printable(option)!r}, which pull-filter rejects")
+        if action == "accept":
+            kept.append(option)
+    return kept
+
+
+def parse_pushed(options: Sequence[str], device: DeviceType = DeviceType.TUN, topology: str = "net30") -> PushedOptions:
+    """Read the options of a whole PUSH_REPLY, its continuations joined; `topology` holds unless another is pushed.
 
     Raises `NegotiationError`, naming the option, where one does not parse: running on with half a
     configuration would send traffic where the server's admin did not want it.
     """
-    pushed = PushedOptions()
+    pushed = PushedOptions(topology=topology)
     for option in options:
         try:
             pushed = _read(pushed, option)
@@ -171,6 +197,14 @@ def _route_ipv6(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
     return replace(pushed, routes=(*pushed.routes, route))
 
 
+def _redirect(*more: str) -> Callable[[PushedOptions, Sequence[str]], PushedOptions]:
+    def read(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+        before = pushed.redirect_gateway or frozenset()
+        return replace(pushed, redirect_gateway=before.union(words, more))
+
+    return read
+
+
 def _seconds(name: str) -> Callable[[PushedOptions, Sequence[str]], PushedOptions]:
     def read(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
         value = _integer(words[0], 0, _LONGEST)
@@ -206,7 +240,13 @@ def _protocol_flags(pushed: PushedOptions, words: Sequence[str]) -> PushedOption
 
 def _dns(keyword: str) -> Callable[[PushedOptions, Sequence[str]], PushedOptions]:
     def read(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
-        return replace(pushed, dns=(*pushed.dns, " ".join([keyword, *words])))
+        option = " ".join([keyword, *words])
+        try:
+            read_dns([option])
+        except (ValueError, IndexError, MalformedPacket):
+            # Whoever resolves names does it without this one; no traffic goes another way for it.
+            return replace(pushed, unknown=(*pushed.unknown, option))
+        return replace(pushed, dns=(*pushed.dns, option))
 
     return read
 
@@ -239,7 +279,12 @@ _READERS: dict[str, Callable[[PushedOptions, Sequence[str]], PushedOptions]] = {
     "route-ipv6": _route_ipv6,
     "route-gateway": _route_gateway,
     "topology": _topology,
-    "redirect-gateway": lambda pushed, words: replace(pushed, redirect_gateway=frozenset(words)),
+    "redirect-gateway": _redirect(),
+    # All that redirect-gateway does but for the default route itself.
+    "redirect-private": _redirect("!ipv4"),
+    "route-ipv6-gateway": lambda pushed, words: replace(pushed, gateway6=IPv6Address(words[0])),
+    "route-metric": lambda pushed, words: replace(pushed, route_metric=_integer(words[0], 0, 0xFFFFFFFF)),
+    "block-ipv6": lambda pushed, _words: replace(pushed, block_ipv6=True),
     "ping": _seconds("ping"),
     "ping-restart": _seconds("ping_restart"),
     "ping-exit": _seconds("ping_exit"),

@@ -24,6 +24,7 @@ from twistvpn.control.cookie import CookieJar
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts
 from twistvpn.data.bridge import PortSettings
+from twistvpn.data.icmp6 import part_ipv6
 from twistvpn.data.layers import LAYERS
 from twistvpn.data.routes import RouteTable
 from twistvpn.deadlines import DeadlineQueue
@@ -394,9 +395,17 @@ class VpnFactory(Factory):
     def packets_received(self, connection: ServerConnection, packets: list[Buffer]) -> None:
         """Hand a client's packets to its protocol, those with a source address not its own left out."""
         peer = connection.peer
+        if self.settings.device.block_ipv6:
+            packets = self._refuse_ipv6(peer, packets)
         allowed = self.routes.check_sources(peer, packets)
         if allowed:
             self._protocols[peer].packets_received(allowed)
+
+    def _refuse_ipv6(self, peer: Peer, packets: list[Buffer]) -> list[Buffer]:
+        kept, answers = part_ipv6(packets, self.settings.device.dev_type)
+        self.drops["block-ipv6"] += len(packets) - len(kept)
+        peer.send_frames([Frame(answer) for answer in answers])
+        return [packets[place] for place in kept]
 
     def forward(self, packets: list[Buffer]) -> None:
         """Route a batch from a client: to other clients where `client-to-client` is on, else to the tun."""

@@ -194,13 +194,21 @@ class VpnServerService(Service):
         host, server, device = self._configurator, self._server, self.settings.device
         if host is None:
             return
+        mtu = _path_mtu(self.settings)
+        if not device.ifconfig_noexec:
+            self._set_up(host, tun, mtu)
+        if not device.route_noexec:
+            for route in server.routes:
+                host.add_route(route.network, _gateway(route, device), tun.name, route.metric, mtu)
+
+    def _set_up(self, host: NetworkConfigurator, tun: ITun, mtu: int | None) -> None:
+        server, device = self._server, self.settings.device
         ipv4, ipv6 = self._own
         host.set_mtu(tun.name, device.mtu)
         host.set_txqueuelen(tun.name, device.txqueuelen)
         if device.lladdr is not None:
             host.set_lladdr(tun.name, device.lladdr)
         host.set_up(tun.name)
-        mtu = _path_mtu(self.settings)
         if server.peer_address is not None:
             host.add_address(tun.name, IPv4Interface(f"{ipv4}/32"), mtu)
             host.add_route(IPv4Network(server.peer_address), None, tun.name, None, mtu)
@@ -208,8 +216,6 @@ class VpnServerService(Service):
             host.add_address(tun.name, IPv4Interface(f"{ipv4}/{server.network.prefixlen}"), mtu)
         if ipv6 is not None and server.network6 is not None:
             host.add_address(tun.name, IPv6Interface(f"{ipv6}/{server.network6.prefixlen}"), mtu)
-        for route in server.routes:
-            host.add_route(route.network, _gateway(route, device), tun.name, route.metric, mtu)
         self.log.info("{tun} is up, address {ipv4} {ipv6}", tun=tun.name, ipv4=ipv4 or "", ipv6=ipv6 or "")
 
     def _learn_own_lladdrs(self, tap: ITun, table: MacTable[Peer] | VlanTable[Peer], host: NetworkConfigurator) -> None:

@@ -145,6 +145,9 @@ class ScriptedClient:
     def packets_received(self, peer: Peer, packets: list[Buffer]) -> None:
         self.packets += [bytes(packet) for packet in packets]
 
+    def time_is_up(self, peer: Peer, reason: str) -> None:
+        self.peer.close(reason)
+
     def peer_lost(self, peer: Peer, reason: str) -> None:
         self.lost.append(reason)
 

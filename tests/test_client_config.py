@@ -84,6 +84,7 @@ def test_it_provides_the_interface(files: ConfigFiles, ccd: Path) -> None:
         ('push "a 1"\npush "b"\npush-remove a\npush "a 2"', ClientOverrides(push=("b", "a 2"), push_remove=("a",))),
         ("disable", ClientOverrides(is_disabled=True)),
         ("max-routes-per-client 2\nping 3\nping-restart 7", ClientOverrides(max_routes=2, ping=3.0, ping_restart=7.0)),
+        ("inactive 60 9\nsession-timeout 600", ClientOverrides(inactive=(60.0, 9), session_timeout=600.0)),
         ("verb 5\nsetenv opt some-day 1", None),
     ],
 )

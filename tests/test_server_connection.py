@@ -124,7 +124,7 @@ def test_a_client_that_negotiates_nothing_uses_the_cipher_it_names() -> None:
     client = ScriptedClient(vpn, ANCIENT, cipher="AES-128-GCM")
     client.say("PUSH_REQUEST")
     (connection,) = vpn.server.factory.connections.values()
-    assert connection.peer._cipher == "AES-128-GCM"
+    assert connection.peer._keying._cipher == "AES-128-GCM"
     assert client.pushed_value("cipher") is None, "it would take it for a mistake"
 
 

@@ -58,9 +58,9 @@ class Stranger:
         return [PLAIN.unwrap(datagram) for datagram in self.received.datagrams[seen:]]
 
 
-def server(proto: str = "udp") -> Pair:
+def server(proto: str = "udp", options: str = "") -> Pair:
     """A server with a plain control channel, and no client yet."""
-    vpn = pair(control="none", proto="tcp" if proto == "tcp" else "udp", connect=False)
+    vpn = pair(control="none", proto="tcp" if proto == "tcp" else "udp", server=options, connect=False)
     vpn.server.start()
     return vpn
 
@@ -70,7 +70,7 @@ def demux_of(vpn: Pair) -> Demux:
 
 
 def test_resets_from_a_hundred_thousand_addresses_leave_nothing() -> None:
-    vpn = server()
+    vpn = server(options="connect-freq-initial 1000000 10")
     demux, sink = demux_of(vpn), Sink()
 
     def flood(first: int, count: int) -> None:
@@ -262,7 +262,7 @@ def test_data_without_a_peer_id_is_found_by_its_address() -> None:
     for client in (one, other):
         connection = client.service._connection
         assert connection is not None
-        connection.peer.open_data("AES-256-GCM", connection.peer._derivation, None, PacketFormat.EPOCH)
+        connection.peer.open_data("AES-256-GCM", connection.peer._keying._derivation, None, PacketFormat.EPOCH)
         connection.peer.install_key(0)
     packet = udp_packet(one.address, other.address, b"to my neighbour")
     assert transfer(one, other, packet) == [packet]

@@ -350,6 +350,9 @@ class ClientOverrides:
     """Addresses and networks of the client at most; None: as for all."""
     ping: float | None = None
     ping_restart: float | None = None
+    inactive: tuple[float, int] | None = None
+    """Seconds and bytes."""
+    session_timeout: float | None = None
     """Seconds, as in `DataSettings`; None: as for all."""
 
     @property

@@ -15,17 +15,17 @@ from twisted.logger import Logger
 
 from twistvpn.consistency import OccAnswers, local_occ_string
 from twistvpn.control.events import RenegotiationBegun, RenegotiationFailed, SessionFailed
-from twistvpn.control.session import ControlSession, KeyDerivation
-from twistvpn.crypto.derive import split_keys
-from twistvpn.data.channel import Channel, DataKey
+from twistvpn.control.session import ControlSession
+from twistvpn.data.channel import Channel
 from twistvpn.data.formats import PacketFormat
 from twistvpn.data.framing import Framing
-from twistvpn.data.inet import IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
-from twistvpn.data.keyring import NEVER, Wear
+from twistvpn.data.keyring import Wear
 from twistvpn.data.layers import LAYERS
 from twistvpn.data.messages import OccKind
-from twistvpn.data.mss import ETHERNET_MTU, STREAM_PREFIX, link_overhead, max_mss, mssfix_bound
+from twistvpn.data.mss import ETHERNET_MTU
 from twistvpn.errors import WireError
+from twistvpn.keying import Keying
+from twistvpn.sizes import fit_link, largest_packet
 from twistvpn.timers import Keepalive, PeerTimers
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.compression import Compression
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from twistvpn.config.settings import FragmentLimit, Settings
     from twistvpn.control.events import Event, KeyEstablished
+    from twistvpn.control.session import KeyDerivation
     from twistvpn.control.tls import ControlTlsFactory
     from twistvpn.crypto.wrapping import Opened, Wrapping
     from twistvpn.deadlines import DeadlineQueue
@@ -60,6 +61,9 @@ class PeerHandler(Protocol):
     def packets_received(self, peer: Peer, packets: list[Buffer]) -> None:
         """Packets of one batch, authentic and in order."""
 
+    def time_is_up(self, peer: Peer, reason: str) -> None:
+        """`inactive` or `session-timeout` says that it is time to part."""
+
     def peer_lost(self, peer: Peer, reason: str) -> None:
         """The peer is gone; nothing more comes of it.  Called once."""
 
@@ -80,23 +84,17 @@ class Peer:
 
     __slots__ = (
         "__weakref__",
-        "_cipher",
         "_clock",
         "_deadlines",
-        "_derivation",
         "_handler",
+        "_keying",
         "_linger_until",
         "_look_at",
-        "_look_every",
         "_occ",
-        "_packet_format",
-        "_peer_id",
         "_pumping",
-        "_role",
         "_settings",
         "_state",
         "_unanswered",
-        "_unconfirmed",
         "_why",
         "address",
         "channel",
@@ -124,7 +122,7 @@ class Peer:
         self.channel = channel
         self.timers = PeerTimers(settings.control, channel, clock.seconds())
         self.drops: Counter[str] = Counter()
-        self._role = role
+        self._keying = Keying(role, session, channel, settings)
         self._settings = settings
         self._handler = handler
         self._deadlines = deadlines
@@ -134,13 +132,7 @@ class Peer:
         self._linger_until = 0.0
         self._occ = OccAnswers(settings.device.mtu)
         self._why = ""
-        self._unconfirmed: tuple[int, float] | None = None
-        self._look_every = channel.wear.look_every
-        self._look_at = self._look_every
-        self._cipher = ""
-        self._packet_format = PacketFormat.CLASSIC
-        self._derivation = KeyDerivation.PRF
-        self._peer_id: int | None = None
+        self._look_at = channel.wear.look_every
 
     @property
     def is_open(self) -> bool:
@@ -200,7 +192,7 @@ class Peer:
         self._pumping, self._unanswered = True, False
         try:
             self._hand_on_events()
-            self._confirm_key()
+            self._keying.confirm()
             self._flush()
         except Exception:  # noqa: BLE001  a fault that one peer finds must not touch the others
             self._break()
@@ -271,6 +263,9 @@ class Peer:
         if self.channel.packets_in + self.channel.packets_out >= self._look_at:
             self._look()
         if packets:
+            activity = self.timers.activity
+            if activity is not None:
+                activity.moved(sum(map(len, packets)), self._clock.seconds())
             self._handler.packets_received(self, packets)
         return authentic
 
@@ -299,6 +294,9 @@ class Peer:
         runs = self.channel.seal(frames, self._clock.seconds())
         if runs:
             self.link.send_runs(runs, self.address)
+            activity = self.timers.activity
+            if activity is not None:
+                activity.moved(sum([len(run[0]) for run in runs]), self._clock.seconds())
             if self.channel.packets_in + self.channel.packets_out >= self._look_at:
                 self._look()
 
@@ -306,6 +304,13 @@ class Peer:
         """Ping after `ping` seconds of sending nothing, give up after `ping_restart` of hearing nothing; 0 is never."""
         self.timers.keepalive = Keepalive(ping, ping_restart)
         self._reschedule()
+
+    def set_limits(self, inactive: float, inactive_bytes: int, session_timeout: float) -> None:
+        """Part after `inactive` seconds with fewer bytes, and after `session_timeout` in all; 0 is never."""
+        self.timers.limit(inactive, inactive_bytes, session_timeout, self._clock.seconds())
+        self._reschedule()
+
+    # Keys
 
     def open_data(
         self,
@@ -315,10 +320,7 @@ class Peer:
         packet_format: PacketFormat = PacketFormat.CLASSIC,
     ) -> None:
         """Settle what data packets look like; `peer_id` is None for P_DATA_V1."""
-        self._cipher = cipher
-        self._derivation = derivation
-        self._peer_id = peer_id
-        self._packet_format = packet_format
+        self._keying.open(cipher, derivation, peer_id, packet_format)
 
     def open_framing(self, compression: Compression, fragment: FragmentLimit | None) -> None:
         """Settle what lies between packets and sealing, before the first key is installed."""
@@ -333,75 +335,33 @@ class Peer:
                 sequence=randbelow(SEQUENCES),
             )
 
-    def install_key(self, key_id: int, send_from: float | None = None) -> None:
-        """Derive the data keys of an established key; it sends from `send_from` (seconds), or at once."""
+    def install_key(self, key_id: int) -> None:
+        """Make data keys of the first established key and begin to send with them; raises `KeyGone`."""
         now = self._clock.seconds()
-        data = self._settings.data
-        key = DataKey(
-            key_id,
-            self._cipher,
-            split_keys(self.session.key_material(key_id, self._derivation), self._role),
-            self._peer_id,
-            data.replay_window,
-            data.replay_time,
-            self._settings.control.auth,
-            self._packet_format,
-        )
-        self.channel.install(key, now, now if send_from is None else send_from)
-        self.session.data_keys_made(key_id)
-        self._fit_link(now)
+        self._keying.install(key_id, now, now)
+        self._key_installed(now)
+
+    def rekeyed(self, event: KeyEstablished) -> None:
+        """Make data keys of a renegotiated key; raises `KeyGone`."""
+        now = self._clock.seconds()
+        self._keying.succeed(event.key_id, now, event.began + self.timers.overlap)
+        self._key_installed(now)
+
+    def _key_installed(self, now: float) -> None:
+        fit_link(self._settings.data, self.channel, self.link, self.address, now)
         self.timers.key_installed(now)
         self._reschedule()
-
-    def path_mtu(self, tun_mtu: int) -> int | None:
-        """The largest IP packet, in bytes, that reaches the peer whole; None where `tun_mtu` is no more than that."""
-        framing = self.channel.framing
-        if self.link.is_stream or (framing is not None and framing.fragment_limit is not None):
-            return None
-        largest = self.channel.largest_packet(ETHERNET_MTU - self._link_overhead(), self._clock.seconds())
-        return largest if largest < tun_mtu else None
 
     def _look(self) -> None:
         """Look at how much the newest key has done: the batches themselves only count."""
         channel = self.channel
-        self._look_at = channel.packets_in + channel.packets_out + self._look_every
+        self._look_at = channel.packets_in + channel.packets_out + channel.wear.look_every
         if channel.must_renegotiate:
             self._reschedule()
 
-    def _link_overhead(self) -> int:
-        is_ipv6 = ":" in self.address[0] and not self.address[0].startswith("::ffff:")
-        return link_overhead(IPV6_HEADER_SIZE if is_ipv6 else IPV4_HEADER_SIZE, is_stream=self.link.is_stream)
-
-    def _fit_link(self, now: float) -> None:
-        """Bound what goes into the tunnel by what leaves whole."""
-        channel, fragment = self.channel, None
-        if channel.framing is not None:
-            fragment = channel.framing.fragment_limit
-            if fragment is not None:
-                channel.framing.fit(channel.largest_text(fragment.size - self._around(fragment.mode), now))
-        outer, mode = mssfix_bound(self._settings.data, fragment)
-        packet = outer if mode == "fixed" else channel.largest_packet(outer - self._around(mode), now)
-        channel.max_mss = max_mss(packet) if outer else 0
-
-    def _around(self, mode: str) -> int:
-        """Bytes of what an option with this mode bounds, around the sealed datagram."""
-        if mode == "mtu":
-            return self._link_overhead()
-        return STREAM_PREFIX if self.link.is_stream else 0
-
-    def rekeyed(self, event: KeyEstablished) -> None:
-        """Install the key of a renegotiation: the old one sends on until the peer surely has the new one too."""
-        self._unconfirmed = event.key_id, event.began + self.timers.overlap
-        self.install_key(event.key_id, NEVER)
-        self._confirm_key()
-
-    def _confirm_key(self) -> None:
-        """Let a new key send when its time comes, once the peer has acknowledged all that it is made of."""
-        if self._unconfirmed is not None:
-            key_id, send_from = self._unconfirmed
-            if self.session.is_acknowledged(key_id):
-                self.channel.send_from(key_id, send_from)
-                self._unconfirmed = None
+    def path_mtu(self, tun_mtu: int) -> int | None:
+        """See `sizes.largest_packet`."""
+        return largest_packet(self.channel, self.link, self.address, tun_mtu, self._clock.seconds())
 
     # Time
 
@@ -441,6 +401,9 @@ class Peer:
         if timers.has_expired(now):
             self.close("the last key has expired after a renegotiation that failed")
             return
+        if (reason := timers.parting(now)) is not None:
+            self._handler.time_is_up(self, reason)
+            return
         if timers.wants_ping(now):
             timers.pinged(now)
             self.link.send_runs(self.channel.seal_ping(now), self.address)
@@ -463,10 +426,11 @@ class Peer:
         """End it without another word and tell the handler.  Calling it twice is harmless."""
         if self._state is PeerState.CLOSED:
             return
+        why = self._why if self._state is PeerState.LINGERING else reason
         self._state = PeerState.CLOSED
         self._deadlines.forget(self)
         self.session.close()
-        self._handler.peer_lost(self, reason)
+        self._handler.peer_lost(self, why)
 
 
 def build_peer(

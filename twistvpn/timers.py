@@ -20,10 +20,45 @@ class Keepalive(NamedTuple):
     ping_restart: float
 
 
+class Activity:
+    """Payload that moves in either direction, pings left out, against `inactive SECONDS [BYTES]`."""
+
+    __slots__ = ("_least", "_moved", "_seconds", "_since")
+
+    def __init__(self, seconds: float, least: int, now: float) -> None:
+        self._seconds = seconds
+        self._least = least
+        self._moved = 0
+        self._since = now
+
+    def moved(self, octets: int, now: float) -> None:
+        """So many bytes have moved: with enough of them the time begins anew."""
+        self._moved += octets
+        if self._moved >= self._least:
+            self._moved = 0
+            self._since = now
+
+    @property
+    def ends(self) -> float:
+        """When it has lasted too long."""
+        return self._since + self._seconds
+
+
 class PeerTimers:
     """Tells when something is due; the channel tells when data came and went."""
 
-    __slots__ = ("_channel", "_control", "_expires", "_heard", "_pinged", "_renegotiate_at", "_rng", "keepalive")
+    __slots__ = (
+        "_channel",
+        "_control",
+        "_expires",
+        "_heard",
+        "_pinged",
+        "_renegotiate_at",
+        "_rng",
+        "_session_ends",
+        "activity",
+        "keepalive",
+    )
 
     def __init__(self, control: ControlSettings, channel: Channel, now: float) -> None:
         # Until it is known what it shall be, a hand-window's silence is the end.
@@ -33,9 +68,17 @@ class PeerTimers:
         self._heard = self._pinged = now
         self._renegotiate_at: float | None = None
         self._expires: float | None = None
+        self._session_ends: float | None = None
+        self.activity: Activity | None = None
+        """Told of what moves, where `inactive` is asked for."""
         self._rng = random.Random()  # noqa: S311 - it spreads load, it guards nothing
 
     # What has happened
+
+    def limit(self, inactive: float, inactive_bytes: int, session_timeout: float, now: float) -> None:
+        """Begin to count what ends a session that is in order; 0 seconds is never."""
+        self.activity = Activity(inactive, inactive_bytes, now) if inactive else None
+        self._session_ends = now + session_timeout if session_timeout else None
 
     def control_heard(self, now: float) -> None:
         """A control packet of the peer's was taken."""
@@ -70,7 +113,9 @@ class PeerTimers:
 
     def deadline(self) -> float | None:
         """When something is due if nothing else happens; None for never."""
-        times = [when for when in (self._renegotiate_at, self._expires) if when is not None]
+        times = [when for when in (self._renegotiate_at, self._expires, self._session_ends) if when is not None]
+        if self.activity is not None:
+            times.append(self.activity.ends)
         if self.keepalive.ping:
             times.append(self._last_sent() + self.keepalive.ping)
         if self.keepalive.ping_restart:
@@ -85,6 +130,17 @@ class PeerTimers:
     def has_expired(self, now: float) -> bool:
         """Whether the last key has served its time."""
         return self._expires is not None and now >= self._expires
+
+    def parting(self, now: float) -> str | None:
+        """Why a session that is in order has lasted long enough; None while it has not.  Told once."""
+        if self._session_ends is not None and now >= self._session_ends:
+            reason = "the session has lasted long enough (session-timeout)"
+        elif self.activity is not None and now >= self.activity.ends:
+            reason = "too little has moved for too long (inactive)"
+        else:
+            return None
+        self._session_ends = self.activity = None
+        return reason
 
     def wants_ping(self, now: float) -> bool:
         """Whether nothing was sent for so long that a ping is due."""

@@ -181,6 +181,11 @@ class ClientConnection:
         if self.pushed is not None:
             self._owner.packets_received(packets)
 
+    def time_is_up(self, peer: Peer, reason: str) -> None:
+        """See `PeerHandler`: as in stock clients it is the end, not a pause."""
+        self._ending = Ending.FATAL
+        self.say_goodbye(reason)
+
     def peer_lost(self, peer: Peer, reason: str) -> None:
         """See `PeerHandler`."""
         if self._asking is not None and self._asking.active():
@@ -191,6 +196,8 @@ class ClientConnection:
         self._owner.connection_ended(self._why or reason, ending, self._least_wait)
 
     def _session_failed(self, event: SessionFailed) -> None:
+        if self._client.tls_exit:
+            self._ending = Ending.FATAL
         if event.refusal is not None:
             self._why = f"the server's certificate is refused: {event.refusal}"
         else:
@@ -359,6 +366,9 @@ class ClientConnection:
         end = data.ping_exit if pushed.ping_exit is None else pushed.ping_exit
         self._silence_ending = Ending.FATAL if end else Ending.RETRY
         self.peer.set_keepalive(ping, end or restart)
+        inactive, inactive_bytes = pushed.inactive or (data.inactive, data.inactive_bytes)
+        lasting = data.session_timeout if pushed.session_timeout is None else pushed.session_timeout
+        self.peer.set_limits(inactive, inactive_bytes, lasting)
 
     def _compression(self, pushed: PushedOptions) -> Compression:
         data = self._settings.data

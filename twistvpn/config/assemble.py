@@ -149,6 +149,9 @@ def read_server(
         client_to_client="client-to-client" in directives,
         duplicate_cn="duplicate-cn" in directives,
         max_clients=integer_of(directives, "max-clients", ServerSettings.max_clients, 1, _MAX_PEERS),
+        connect_freq=_frequency(directives, "connect-freq"),
+        connect_freq_initial=_frequency(directives, "connect-freq-initial") or ServerSettings.connect_freq_initial,
+        single_session="single-session" in directives,
         authenticators=authenticators,
         username_as_common_name=rename is not None,
         password_optional="auth-user-pass-optional" in directives,
@@ -183,6 +186,14 @@ def _own_routes(subnet: Subnet) -> tuple[Route, ...]:
     return (Route(subnet.network),)
 
 
+def _frequency(directives: Directives, name: str) -> tuple[int, float] | None:
+    directive = directives.last(name)
+    if directive is None:
+        return None
+    most, period = (integer(directive, text, 1) for text in directive.args)
+    return most, float(period)
+
+
 def read_client(
     directives: Directives, remotes: tuple[Remote, ...], routes: tuple[Route, ...], local: tuple[str | None, int]
 ) -> ClientSettings:
@@ -209,6 +220,7 @@ def read_client(
         local_port=local[1],
         floats="float" in directives,
         redirect_gateway=read_redirect(directives),
+        tls_exit="tls-exit" in directives,
         auth_retry=read_auth_retry(directives),
     )
 

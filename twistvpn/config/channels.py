@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from twistvpn.config.framing import read_framing
 from twistvpn.config.material import read_control_key
 from twistvpn.config.settings import ControlSettings, ControlWrapping, DataSettings
-from twistvpn.config.values import MAX_COUNT, choice, integer, integer_of, seconds, seconds_of
+from twistvpn.config.values import MAX_COUNT, choice, inactivity, integer, integer_of, seconds, seconds_of
 from twistvpn.crypto.ciphers import AES_BLOCK_SIZE, CBC_CIPHERS, canonical_name
 from twistvpn.crypto.clientkey import ClientKey, ServerKey
 from twistvpn.crypto.digests import hashlib_name
@@ -166,6 +166,8 @@ def _positive(directives: Directives, name: str, default: float) -> float:
 def read_data(directives: Directives, keepalive: Keepalive) -> DataSettings:
     """Ciphers, replay window, keepalive, framing and the bound on TCP segments."""
     window, time = _replay_window(directives)
+    idle = directives.last("inactive")
+    inactive, inactive_bytes = (0.0, 0) if idle is None else inactivity(idle)
     mssfix, mssfix_mode = _mssfix(directives)
     ciphers, fallback = _ciphers(directives), _fallback(directives)
     _check_unauthenticated(directives, [cipher for cipher in (*ciphers, fallback or "") if cipher in CBC_CIPHERS])
@@ -178,6 +180,9 @@ def read_data(directives: Directives, keepalive: Keepalive) -> DataSettings:
         ping=keepalive.ping,
         ping_restart=keepalive.ping_restart,
         ping_exit=keepalive.ping_exit,
+        inactive=inactive,
+        inactive_bytes=inactive_bytes,
+        session_timeout=seconds_of(directives, "session-timeout", 0.0),
         mssfix=mssfix,
         mssfix_mode=mssfix_mode,
         compression=compression,
@@ -277,7 +282,7 @@ def _replay_window(directives: Directives) -> tuple[int, float]:
     directive = directives.last("replay-window")
     if directive is None:
         return DataSettings.replay_window, DataSettings.replay_time
-    size = integer(directive, directive.args[0], 1, 65536)
+    size = integer(directive, directive.args[0], 0, 65536)
     time = float(integer(directive, directive.args[1], 0, 600)) if len(directive.args) > 1 else DataSettings.replay_time
     return size, time
 

@@ -16,7 +16,17 @@ from twistvpn.config.lexer import lex
 from twistvpn.config.options import OPTIONS, Treatment, nearest
 from twistvpn.config.pushed import pushed_option
 from twistvpn.config.screen import check_arguments
-from twistvpn.config.values import any_network, integer, ipv4, ipv4_network, ipv6, ipv6_interface, ipv6_network, seconds
+from twistvpn.config.values import (
+    any_network,
+    inactivity,
+    integer,
+    ipv4,
+    ipv4_network,
+    ipv6,
+    ipv6_interface,
+    ipv6_network,
+    seconds,
+)
 from twistvpn.errors import AuthenticationRejected, ConfigError
 from twistvpn.interfaces import ALIKE, IClientSettings, Ifconfig, Ifconfig6
 
@@ -154,6 +164,14 @@ def _ping_restart(overrides: ClientOverrides, item: Directive, server: ServerSet
     return replace(overrides, ping_restart=seconds(item, item.args[0]))
 
 
+def _inactive(overrides: ClientOverrides, item: Directive, server: ServerSettings) -> ClientOverrides:
+    return replace(overrides, inactive=inactivity(item))
+
+
+def _session_timeout(overrides: ClientOverrides, item: Directive, server: ServerSettings) -> ClientOverrides:
+    return replace(overrides, session_timeout=seconds(item, item.args[0]))
+
+
 _READERS: dict[str, Callable[[ClientOverrides, Directive, ServerSettings], ClientOverrides]] = {
     "ifconfig-push": _ifconfig,
     "ifconfig-ipv6-push": _ifconfig6,
@@ -167,6 +185,8 @@ _READERS: dict[str, Callable[[ClientOverrides, Directive, ServerSettings], Clien
     "vlan-pvid": _vlan_pvid,
     "ping": _ping,
     "ping-restart": _ping_restart,
+    "inactive": _inactive,
+    "session-timeout": _session_timeout,
 }
 
 

@@ -36,6 +36,8 @@ _COMMON = {
     "ping-restart": Form.WHOLE,
     "ping-exit": Form.WHOLE,
     "explicit-exit-notify": Form.WHOLE,
+    "inactive": Form.WORDS,
+    "session-timeout": Form.WHOLE,
     "route": Form.WORD_LINES,
     "route-noexec": Form.FLAG,
     "ifconfig-noexec": Form.FLAG,
@@ -74,6 +76,9 @@ SECTIONS: dict[str, dict[str, Form]] = {
         "client-config-dir": Form.WHOLE,
         "ccd-exclusive": Form.FLAG,
         "ifconfig-push-constraint": Form.WORDS,
+        "connect-freq": Form.WORDS,
+        "connect-freq-initial": Form.WORDS,
+        "single-session": Form.FLAG,
         "auth": Form.WHOLE_LINES,
         "username-as-common-name": Form.FLAG,
         "auth-user-pass-optional": Form.FLAG,
@@ -90,6 +95,7 @@ SECTIONS: dict[str, dict[str, Form]] = {
         "connect-timeout": Form.WHOLE,
         "connect-retry": Form.WORDS,
         "connect-retry-max": Form.WHOLE,
+        "tls-exit": Form.FLAG,
         "auth-user-pass": Form.WHOLE,
         "auth-retry": Form.WHOLE,
         "auth-nocache": Form.FLAG,
@@ -182,6 +188,8 @@ ONE_CLIENT: dict[str, Form] = {
     "max-routes-per-client": Form.WHOLE,
     "ping": Form.WHOLE,
     "ping-restart": Form.WHOLE,
+    "inactive": Form.WORDS,
+    "session-timeout": Form.WHOLE,
 }
 """The options of a section [client NAME]."""
 

@@ -91,7 +91,7 @@ _READ = [
     *_read("proto 1-1", "port 1-1", "lport 1-1", "local 1-3", "bind 0-1", "dev 1-1", "dev-type 1-1", "topology 1-1"),
     *_read("lladdr 1-1", "tun-mtu 1-2", "txqueuelen 1-1", "verb 1-1", "status 1-2", "user 1-1", "group 1-1", "cd 1-1"),
     *_read("keepalive 2-2", "ping-exit 1-1", "explicit-exit-notify 0-1"),
-    *_in_scope(Scope.BOTH, _read("ping 1-1", "ping-restart 1-1")),
+    *_in_scope(Scope.BOTH, _read("ping 1-1", "ping-restart 1-1", "inactive 1-2", "session-timeout 1-1")),
     *_read("route 1-4", "route-ipv6 1-3", "route-gateway 1-1", "route-metric 1-1"),
     *_read("route-ipv6-gateway 1-1", "route-noexec", "ifconfig-noexec", "block-ipv6", "dns 2-10", "dhcp-option 1-3"),
     *_read("ca 1-1", "cert 1-1", "key 1-1", "extra-certs 1-1", "pkcs12 1-1", "crl-verify 1-2", inline=True),
@@ -100,7 +100,7 @@ _READ = [
     *_read("tls-cert-profile 1-1", "tls-server", "tls-client", "mode 1-1"),
     *_read("tls-auth 1-2", "tls-crypt 1-1", "tls-crypt-v2 1-2", inline=True),
     *_read("key-direction 1-1", "auth 1-1", "tls-timeout 1-1", "hand-window 1-1", "tran-window 1-1", "reneg-sec 1-2"),
-    *_read("reneg-bytes 1-1", "reneg-pkts 1-1"),
+    *_read("reneg-bytes 1-1", "reneg-pkts 1-1", "single-session", "tls-exit"),
     *_read("cipher 1-1", "data-ciphers 1-1", "data-ciphers-fallback 1-1", "replay-window 1-2", "mssfix 0-2"),
     *_read("compress 0-1", "comp-lzo 0-1", "allow-compression 1-1", "fragment 1-2"),
     *_read("max-packet-size 1-1", "auth-nocache", "setenv 1-2", "disable-occ"),
@@ -110,6 +110,7 @@ _READ = [
 _READ_SERVER = [
     *_read("server-bridge 0-4", "server 2-3", "server-ipv6 1-1", "ifconfig 2-2", "ifconfig-ipv6 2-2", role=Role.SERVER),
     *_read("ifconfig-pool 2-3", "ifconfig-ipv6-pool 1-1", "client-to-client", role=Role.SERVER),
+    *_read("connect-freq 2-2", "connect-freq-initial 2-2", role=Role.SERVER),
     *_read("duplicate-cn", "max-clients 1-1", "verify-client-cert 0-1", role=Role.SERVER),
     *_read("username-as-common-name", "auth-user-pass-optional", "auth-gen-token 0-3", role=Role.SERVER),
     *_read("auth-gen-token-secret 0-1", role=Role.SERVER, inline=True),
@@ -152,8 +153,9 @@ _NO_EFFECT = [
     *_no_effect("twistd writes its own, see its --pidfile", "writepid"),
     *_no_effect(
         "the log is Twisted's",
-        "mute suppress-timestamps machine-readable-output errors-to-stderr mute-replay-warnings status-version",
+        "mute suppress-timestamps machine-readable-output errors-to-stderr status-version",
     ),
+    *_no_effect("replayed packets are counted, not logged one by one", "mute-replay-warnings"),
     *_no_effect("no script is ever run", "script-security up-restart up-delay down-pre tmp-dir x509-track setenv-safe"),
     *_no_effect(
         "nothing takes exported keying material or messages out of the process", "keying-material-exporter echo"
@@ -170,11 +172,11 @@ _NO_EFFECT = [
     *_no_effect(
         "addresses and routes are set over netlink", "iproute route-delay ifconfig-nowarn allow-recursive-routing"
     ),
-    *_no_effect("the timer starts with the connection", "ping-timer-rem"),
+    *_no_effect("the timer starts with the connection, when the other end is known", "ping-timer-rem"),
     *_no_effect("nothing we send is compressed", "comp-noadapt"),
     *_no_effect("every run negotiates with each peer as it is", "compat-mode"),
     *_no_effect("the operating system's random numbers are used", "prng use-prediction-resistance"),
-    *_no_effect("packet ids start anew with each key", "replay-persist"),
+    *_no_effect("packets of an earlier run are worthless: session ids and cookies are a run's own", "replay-persist"),
     *_no_effect("ciphers have one key size each", "keysize"),
     *_no_effect("no script is run that would set up name servers", "dns-updown foreign-option"),
     *_no_effect(
@@ -239,12 +241,6 @@ _REFUSED = [
     *_refused("memory is not locked; remove it, and encrypt the swap space", "mlock"),
     *_refused("use a policy routing rule for the device's network", "route-table"),
     *_refused("use tc on the tun device", "shaper"),
-    *_refused("sessions are ended by ping-restart alone; remove it", "inactive session-timeout"),
-    *_refused("a client that connects anew replaces its old session; remove it", "single-session"),
-    *_refused("use connect-retry-max 1", "tls-exit"),
-    *_refused(
-        "resets are answered without keeping state; limit them with nftables", "connect-freq connect-freq-initial"
-    ),
     *_refused("addresses are pushed as numbers; remove it", "allow-pull-fqdn"),
     *_refused("addresses are not translated; use nftables", "client-nat"),
     *_refused("it is for testing OpenVPN itself; remove it", "gremlin test-crypto"),

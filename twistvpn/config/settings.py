@@ -246,6 +246,11 @@ class DataSettings:
     ping_restart: float = 0.0
     """Seconds without anything from the peer after which it counts as gone; 0 is never."""
     ping_exit: float = 0.0
+    inactive: float = 0.0
+    inactive_bytes: int = 0
+    """Seconds after which a session ends in which fewer bytes of payload have moved; 0 is never."""
+    session_timeout: float = 0.0
+    """Seconds after which a session ends in any case; 0 is never."""
     mssfix: int | None = None
     """None is stock's default (1492 bytes outside); 0 is off."""
     mssfix_mode: str = "payload"
@@ -346,6 +351,12 @@ class ServerSettings:
     client_to_client: bool = False
     duplicate_cn: bool = False
     max_clients: int = 1024
+    connect_freq: tuple[int, float] | None = None
+    """New sessions at most, and in how many seconds; None is no limit."""
+    connect_freq_initial: tuple[int, float] = (100, 10.0)
+    """Answers to first packets over UDP that nothing has come of, and in how many seconds."""
+    single_session: bool = False
+    """Whether a connected client's address begins no other session."""
     authenticators: tuple[str, ...] = field(default=(), repr=False)
     """Twisted cred descriptions (`file:/etc/...`), tried in order; empty: the certificate alone decides."""
     username_as_common_name: bool = False
@@ -418,6 +429,8 @@ class ClientSettings:
     """The server may answer from another address than it is written to, and move (`float`)."""
     redirect_gateway: tuple[str, ...] | None = None
     """The flags of a `redirect-gateway` of our own; None when there is none (it may still be pushed)."""
+    tls_exit: bool = False
+    """Whether a TLS handshake that fails ends the client."""
     auth_retry: str = "none"
     """After AUTH_FAILED: 'none' ends the client, 'nointeract' lets it try again, 'interact' asks the user anew."""
 

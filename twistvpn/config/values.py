@@ -33,6 +33,12 @@ def seconds(directive: Directive, text: str) -> float:
     return float(text)
 
 
+def inactivity(directive: Directive) -> tuple[float, int]:
+    """`inactive SECONDS [BYTES]`."""
+    least = integer(directive, directive.args[1], most=MAX_COUNT) if len(directive.args) > 1 else 0
+    return seconds(directive, directive.args[0]), least
+
+
 def integer_of(directives: Directives, name: str, default: int, least: int = 0, most: int = MAX_INTEGER) -> int:
     """The integer option `name`, or its default."""
     directive = directives.last(name)

@@ -63,6 +63,9 @@ class PushedOptions:
     ping: float | None = None
     ping_restart: float | None = None
     ping_exit: float | None = None
+    inactive: tuple[float, int] | None = None
+    """Seconds and bytes."""
+    session_timeout: float | None = None
     peer_id: int | None = None
     cipher: str | None = None
     exporter_keys: bool = False
@@ -213,6 +216,11 @@ def _seconds(name: str) -> Callable[[PushedOptions, Sequence[str]], PushedOption
     return read
 
 
+def _inactive(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+    least = _integer(words[1], 0, 2**63 - 1) if len(words) > 1 else 0
+    return replace(pushed, inactive=(float(_integer(words[0], 0, _LONGEST)), least))
+
+
 def _peer_id(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
     return replace(pushed, peer_id=_integer(words[0], 0, 0xFFFFFF))
 
@@ -288,6 +296,8 @@ _READERS: dict[str, Callable[[PushedOptions, Sequence[str]], PushedOptions]] = {
     "ping": _seconds("ping"),
     "ping-restart": _seconds("ping_restart"),
     "ping-exit": _seconds("ping_exit"),
+    "inactive": _inactive,
+    "session-timeout": _seconds("session_timeout"),
     "peer-id": _peer_id,
     "cipher": lambda pushed, words: replace(pushed, cipher=words[0]),
     "key-derivation": _key_derivation,

@@ -99,6 +99,11 @@ class Channel:
         self._keyring.settle()
 
     @property
+    def progress(self) -> int:
+        """A number that grows with each packet that none has overtaken."""
+        return self._keyring.progress
+
+    @property
     def must_renegotiate(self) -> bool:
         """Whether the newest key nears its packet ids' end or its cipher's limit."""
         return self._keyring.must_renegotiate

@@ -230,6 +230,12 @@ class Keyring:
         return None
 
     @property
+    def progress(self) -> int:
+        """A number that grows with each packet that is the latest of its key."""
+        alive = [generation for generation in (self._newest, self._lame_duck) if generation is not None]
+        return sum(generation.opener.highest_packet_id for generation in alive)
+
+    @property
     def must_renegotiate(self) -> bool:
         """Whether the newest key nears one of its limits, or has reached one of the admin's."""
         newest, wear = self._newest, self._wear

@@ -158,6 +158,10 @@ class ServerConnection:
         if self.stage is Stage.CONNECTED:
             self._host.packets_received(self, packets)
 
+    def time_is_up(self, peer: Peer, reason: str) -> None:
+        """See `PeerHandler`."""
+        self.disconnect(reason)
+
     def peer_lost(self, peer: Peer, reason: str) -> None:
         """See `PeerHandler`."""
         self.stage = Stage.ENDED

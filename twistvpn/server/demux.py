@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from twistvpn.control.reliable import SEND_WINDOW
@@ -19,6 +20,7 @@ from twistvpn.crypto.wrapping import packet_id_field
 from twistvpn.errors import WireError
 from twistvpn.interfaces import ILinkReceiver
 from twistvpn.runs import uniform_parts
+from twistvpn.verbosity import log_observer
 from twistvpn.wire.earlyneg import EarlyFlag, encode_early_flags, is_announced
 from twistvpn.wire.opcodes import CLIENT_RESETS, DATA_OPCODES, KEY_BEARERS, OPCODE_SHIFT, Opcode
 from twistvpn.wire.packets import HEADER_SIZE, ControlPacket
@@ -34,9 +36,7 @@ if TYPE_CHECKING:
     from twistvpn.interfaces import Address, Buffer, ILink, Run
     from twistvpn.peer import Peer
     from twistvpn.server.control_keys import ControlKeyring
-
-NO_PEER_ID = 0xFFFFFF
-"""A peer-id that names nobody: the peer is found by its address."""
+    from twistvpn.server.limits import FrequencyLimit
 
 _V2_PREFIX_SIZE = 4
 
@@ -53,6 +53,9 @@ class PeerOpener(Protocol):
     def open_peer(self, link: ILink, address: Address, wrapping: Wrapping, session_id: bytes | None) -> Peer | None:
         """Make a peer whose session has not begun; None where it may not come in, or there is no room for it."""
 
+    def may_displace(self, newcomer: Peer, holder: Peer) -> bool:
+        """Whether `newcomer` may have the address of `holder`, under which its data has come."""
+
     def batch_ended(self) -> None:
         """Everything of one wake-up has been handed on."""
 
@@ -61,12 +64,23 @@ class PeerOpener(Protocol):
 class Demux:
     """Hands what links receive to peers.  `drops` counts what had no peer, by reason."""
 
-    def __init__(self, keyring: ControlKeyring, cookies: CookieJar, opener: PeerOpener, clock: IReactorTime) -> None:
+    log = Logger(observer=log_observer)
+
+    def __init__(
+        self,
+        keyring: ControlKeyring,
+        cookies: CookieJar,
+        opener: PeerOpener,
+        clock: IReactorTime,
+        initial: FrequencyLimit,
+    ) -> None:
         self.drops: Counter[str] = Counter()
         self._keyring = keyring
         self._cookies = cookies
         self._opener = opener
         self._clock = clock
+        self._initial = initial
+        """Bounds the answers to first packets: they go wherever a forged address sends them."""
         self._sessions: dict[tuple[ILink, Address, bytes], Peer] = {}
         self._by_address: dict[tuple[ILink, Address], Peer] = {}
         self._by_id: dict[int, Peer] = {}
@@ -85,6 +99,10 @@ class Demux:
         self._by_address[path] = peer
         self._by_id[peer_id] = peer
         return before
+
+    def is_taken(self, link: ILink, address: Address) -> bool:
+        """Whether a client that was let in is reached there."""
+        return (link, address) in self._by_address
 
     def remove(self, peer: Peer, peer_id: int | None) -> None:
         """Forget a peer."""
@@ -169,9 +187,19 @@ class Demux:
         if link.is_stream or peer.link.is_stream:
             self.drops["unknown-peer"] += len(run.datagrams())
             return
-        # Who said goodbye in these very packets stays forgotten; an address that is somebody's is not taken from him.
-        if peer.data_received(run) and peer.is_open and (link, address) not in self._by_address:
+        before = peer.channel.progress
+        peer.data_received(run)
+        # Who said goodbye in these very packets stays forgotten, and one that was overtaken on its way leads nowhere.
+        if not peer.is_open or peer.channel.progress == before:
+            return
+        holder = self._by_address.get((link, address))
+        if holder is None:
             self._move(peer, link, address)
+        elif self._opener.may_displace(peer, holder):
+            holder.close("a client of the same certificate has moved to its address")
+            self._move(peer, link, address)
+        else:
+            self.drops["float"] += 1
 
     def _move(self, peer: Peer, link: ILink, address: Address) -> None:
         remote = peer.session.remote_session_id
@@ -234,6 +262,11 @@ class Demux:
     def _hand_out_cookie(
         self, link: ILink, address: Address, key: ControlKey, reset: ControlPacket, now: float
     ) -> None:
+        if not self._initial.allows(now):
+            self.drops["connect-freq-initial"] += 1
+            if self._initial.refused == 1:
+                self.log.warn("connect-freq-initial ({limit}) exceeded: others are not answered", limit=self._initial)
+            return
         answer = ControlPacket(
             opcode=Opcode.P_CONTROL_HARD_RESET_SERVER_V2,
             key_id=0,
@@ -266,6 +299,7 @@ class Demux:
         )
 
     def _resume(self, link: ILink, address: Address, key: ControlKey, opened: Opened, now: float) -> None:
+        self._initial.forgive()
         packet = opened.packet
         wrapping = key.new_wrapping(_STATELESS_PACKET_ID + 1)
         peer = self._opener.open_peer(link, address, wrapping, packet.remote_session_id)

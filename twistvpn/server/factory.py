@@ -6,10 +6,8 @@ other clients.  An application that wants something else subclasses it.
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING
 
 from twisted.internet.error import ConnectionDone
@@ -35,8 +33,10 @@ from twistvpn.peer import Peer, build_peer
 from twistvpn.server.addresses import AddressBook
 from twistvpn.server.authentication import Examiner
 from twistvpn.server.connection import ServerConnection
-from twistvpn.server.demux import NO_PEER_ID, Demux
+from twistvpn.server.demux import Demux
+from twistvpn.server.limits import FrequencyLimit
 from twistvpn.server.offers import network_options
+from twistvpn.server.peer_ids import PeerIds
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.keymethod import KeyMethod2, KeySource
 from twistvpn.wire.options import printable
@@ -202,11 +202,12 @@ class VpnFactory(Factory):
         self._tls = ControlTlsFactory(self._contexts, clock, client=False)
         self.deadlines = DeadlineQueue(clock)
         self.examiner = Examiner(authenticator, settings, clock, self.deadlines)
-        self.demux = Demux(keyring, CookieJar(settings.control.hand_window), self, clock)
+        initial = FrequencyLimit(*self._server.connect_freq_initial)
+        self.demux = Demux(keyring, CookieJar(settings.control.hand_window), self, clock, initial)
         self._protocols: dict[Peer, ClientProtocol] = {}
         self._by_identity: dict[str, ServerConnection] = {}
-        self._free_ids: list[int] = []
-        self._new_ids = count()
+        self._peer_ids = PeerIds()
+        self._connect_freq = None if self._server.connect_freq is None else FrequencyLimit(*self._server.connect_freq)
         self._told_full = False
         self._told_refused_key = 0.0
         self._told_crl_problem: str | None = None
@@ -220,8 +221,16 @@ class VpnFactory(Factory):
     # Strangers (`demux.PeerOpener`)
 
     def open_peer(self, link: ILink, address: Address, wrapping: Wrapping, session_id: bytes | None) -> Peer | None:
-        """Make a peer for a stranger, unless its own key is refused or the server is full."""
+        """Make a peer for a stranger, unless its own key is refused, it comes too soon, or the server is full."""
         if self._stopped:
+            return None
+        if self._server.single_session and self.demux.is_taken(link, address):
+            self.drops["single-session"] += 1
+            return None
+        if self._connect_freq is not None and not self._connect_freq.allows(self._clock.seconds()):
+            self.drops["connect-freq"] += 1
+            if self._connect_freq.refused == 1:
+                self.log.warn("connect-freq ({limit}) exceeded: others are refused", limit=self._connect_freq)
             return None
         try:
             self._keyring.check(wrapping.key, address, self._clock.seconds())
@@ -254,6 +263,13 @@ class VpnFactory(Factory):
         self.connections[peer] = connection
         self.log.debug("{client}: a new session begins", client=connection)
         return peer
+
+    def may_displace(self, newcomer: Peer, holder: Peer) -> bool:
+        """Whether both came with one certificate: as in stock servers, the address is then the newcomer's."""
+        one, other = self.connections.get(newcomer), self.connections.get(holder)
+        if one is None or other is None or one.certificate_serial is None:
+            return False
+        return (one.identity, one.certificate_serial) == (other.identity, other.certificate_serial)
 
     def _refuse_key(self, address: str, error: AuthenticationRejected) -> None:
         # Not a word to the client.  Its packets come again and again: a line in a while will do.
@@ -291,8 +307,7 @@ class VpnFactory(Factory):
         for other in self._book.in_the_way(connection.overrides):
             other.disconnect(f"its address is kept for {identity}")
         connection.lease = self._book.lease(connection, identity, connection.overrides)
-        connection.peer_id = heapq.heappop(self._free_ids) if self._free_ids else next(self._new_ids)
-        assert connection.peer_id < NO_PEER_ID
+        connection.peer_id = self._peer_ids.take(self._clock.seconds())
         self._by_identity[identity] = connection
 
     def _replace(self, identity: str) -> None:
@@ -329,6 +344,9 @@ class VpnFactory(Factory):
             data.ping if overrides.ping is None else overrides.ping,
             silence if overrides.ping_restart is None else overrides.ping_restart,
         )
+        inactive, least = overrides.inactive or (data.inactive, data.inactive_bytes)
+        lasting = data.session_timeout if overrides.session_timeout is None else overrides.session_timeout
+        peer.set_limits(inactive, least, lasting)
         client = ClientAddress(connection.identity or "", lease, connection.peer_info)
         protocol = self.buildProtocol(client)
         assert isinstance(protocol, ClientProtocol)
@@ -375,7 +393,7 @@ class VpnFactory(Factory):
             self.routes.leave(peer, (*connection.lease.addresses, *connection.overrides.iroutes))
             self._book.release(connection)
         if connection.peer_id is not None:
-            heapq.heappush(self._free_ids, connection.peer_id)
+            self._peer_ids.give_back(connection.peer_id, self._clock.seconds())
         if connection.identity is not None and self._by_identity.get(connection.identity) is connection:
             del self._by_identity[connection.identity]
         if peer.link.is_stream:

@@ -1,0 +1,83 @@
+"""From the control channel's keys to the data channel's: derives them, installs them, and says when they send."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twistvpn.control.session import KeyDerivation
+from twistvpn.crypto.derive import split_keys
+from twistvpn.data.channel import DataKey
+from twistvpn.data.formats import PacketFormat
+from twistvpn.data.keyring import NEVER
+
+if TYPE_CHECKING:
+    from twistvpn.config.settings import Settings
+    from twistvpn.control.session import ControlSession
+    from twistvpn.data.channel import Channel
+    from twistvpn.wire.roles import Role
+
+
+class Keying:
+    """The data keys of one peer.  `open` comes before the first `install`."""
+
+    __slots__ = (
+        "_channel",
+        "_cipher",
+        "_derivation",
+        "_packet_format",
+        "_peer_id",
+        "_role",
+        "_session",
+        "_settings",
+        "_unconfirmed",
+    )
+
+    def __init__(self, role: Role, session: ControlSession, channel: Channel, settings: Settings) -> None:
+        self._role = role
+        self._session = session
+        self._channel = channel
+        self._settings = settings
+        self._cipher = ""
+        self._derivation = KeyDerivation.PRF
+        self._peer_id: int | None = None
+        self._packet_format = PacketFormat.CLASSIC
+        self._unconfirmed: tuple[int, float] | None = None
+        """A key that the peer may not have yet, and from when on it may send."""
+
+    def open(self, cipher: str, derivation: KeyDerivation, peer_id: int | None, packet_format: PacketFormat) -> None:
+        """Settle what data packets look like; `peer_id` is None for P_DATA_V1."""
+        self._cipher = cipher
+        self._derivation = derivation
+        self._peer_id = peer_id
+        self._packet_format = packet_format
+
+    def install(self, key_id: int, now: float, send_from: float) -> None:
+        """Derive the data keys of an established key, which receive at once and send from `send_from` on."""
+        data = self._settings.data
+        key = DataKey(
+            key_id,
+            self._cipher,
+            split_keys(self._session.key_material(key_id, self._derivation), self._role),
+            self._peer_id,
+            data.replay_window,
+            data.replay_time,
+            self._settings.control.auth,
+            self._packet_format,
+        )
+        self._channel.install(key, now, send_from)
+        self._session.data_keys_made(key_id)
+
+    def succeed(self, key_id: int, now: float, send_from: float) -> None:
+        """Install the key of a renegotiation: the old one sends on until the peer surely has the new one too."""
+        self._unconfirmed = key_id, send_from
+        self.install(key_id, now, NEVER)
+        self.confirm()
+
+    def confirm(self) -> None:
+        """Let a new key send when its time comes, once the peer has acknowledged all that it is made of."""
+        if self._unconfirmed is None:
+            return
+        key_id, send_from = self._unconfirmed
+        if self._session.is_acknowledged(key_id):
+            self._channel.send_from(key_id, send_from)
+            self._unconfirmed = None

@@ -75,6 +75,7 @@ def test_a_client_with_a_key_of_its_own(
     renegotiate_thrice(lab, server, client)
 
 
+@pytest.mark.shows("tls-auth", "key-direction")
 @pytest.mark.parametrize("wrapping", ["plain", "tls-auth"])
 @pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
 def test_renegotiations_are_encrypted_whatever_came_before(
@@ -84,6 +85,7 @@ def test_renegotiations_are_encrypted_whatever_came_before(
     renegotiate_thrice(lab, lab.server(server_kind, "reneg-sec 2"), lab.client(client_kind, "client", "reneg-sec 0"))
 
 
+@pytest.mark.shows("tls-crypt", "tls-auth")
 @pytest.mark.parametrize("shared", ["tls-crypt", "tls-auth"])
 def test_clients_with_and_without_one_on_one_server(make_lab: MakeLab, tmp_path: Path, shared: str) -> None:
     lab, keys = make_lab(Tunnel(wrapping=shared)), Keys(tmp_path)

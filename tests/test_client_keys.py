@@ -301,6 +301,19 @@ def test_a_verifier_is_asked_about_old_clients_too() -> None:
     assert vpn.server.factory.connections == {}
 
 
+def test_a_refused_client_is_hung_up_on_where_there_is_a_stream() -> None:
+    vpn = pair(
+        proto="tcp", control="tls-crypt-v2", client_key_verifier=Choosy(b"nobody's"), client="connect-retry-max 1",
+        connect=False,
+    )  # fmt: skip
+    vpn.server.start()
+    vpn.client.start()
+    vpn.advance(1)
+    assert vpn.client.link.closed
+    assert vpn.server.factory.connections == {}
+    assert drops(vpn)["client-key"] == 1
+
+
 def test_a_verifier_that_breaks_lets_nobody_in() -> None:
     @implementer(IClientKeyVerifier)
     class Broken:

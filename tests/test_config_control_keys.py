@@ -9,6 +9,7 @@ import pytest
 from tests.config_files import CLIENT_INI, CLIENT_OVPN, SERVER_INI, SERVER_OVPN, ConfigFiles, make_files
 from twistvpn.config.settings import ControlWrapping
 from twistvpn.control.keys import control_key
+from twistvpn.errors import ConfigError
 from twistvpn.server.control_keys import MAX_UNPROVEN, control_keyring
 from twistvpn.wire.roles import Role
 
@@ -30,6 +31,12 @@ def test_a_server_opens_its_clients_keys(files: ConfigFiles, text: str) -> None:
     assert control.crypt_v2 is not None
     assert not control.force_cookie
     assert control_keyring(control).max_unproven == MAX_UNPROVEN
+
+
+def test_a_key_for_many_is_never_taken_for_no_protection(files: ConfigFiles) -> None:
+    control = files.parse(SERVER_OVPN + "tls-crypt-v2 tls-crypt-v2.key").control
+    with pytest.raises(ConfigError):
+        control_key(control, Role.SERVER)
 
 
 @pytest.mark.parametrize("text", [CLIENT_OVPN + "tls-crypt-v2 client-v2.key", CLIENT_INI + "[control]\n{}"])

@@ -8,6 +8,7 @@ from twistvpn.config.settings import ControlWrapping
 from twistvpn.crypto.clientkey import ClientKey
 from twistvpn.crypto.statickey import KeyDirection, StaticKey
 from twistvpn.crypto.wrapping import ControlKey
+from twistvpn.errors import ConfigError
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ def control_key(settings: ControlSettings, role: Role) -> ControlKey:
     if settings.crypt_v2 is not None and role is Role.CLIENT:
         return ControlKey.tls_crypt_v2(ClientKey.from_text(settings.crypt_v2.data))
     if settings.wrapping is ControlWrapping.NONE or settings.key is None:
+        if settings.crypt_v2 is not None:
+            # A server of many has `server.control_keys`; taking this for "no protection" would be the worst answer.
+            raise ConfigError(
+                "only a server of several clients can tell them by keys of their own", option="tls-crypt-v2"
+            )
         return ControlKey.plain()
     key = StaticKey.from_text(settings.key.data)
     if settings.wrapping is ControlWrapping.TLS_CRYPT:

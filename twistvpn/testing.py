@@ -239,6 +239,7 @@ class ClientEnd:
             vpn.clock, settings, self._open_tun, None, self._give_up, links=self, prompt=prompt, dns=dns
         )
         self.service.on_connected = self._connected
+        self.service.on_updated = self._updated
 
     def _open_tun(self) -> MemoryTun:
         self.tun = MemoryTun(offloads=self._offloads)
@@ -246,6 +247,9 @@ class ClientEnd:
 
     def _give_up(self, why: str) -> None:
         self.fatal = why
+
+    def _updated(self, pushed: PushedOptions) -> None:
+        self.pushed = pushed
 
     def _connected(self, pushed: PushedOptions) -> None:
         self.pushed = pushed

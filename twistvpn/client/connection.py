@@ -6,45 +6,44 @@ from typing import TYPE_CHECKING, Protocol
 
 from OpenSSL import SSL
 from service_identity import VerificationError
-from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from twistvpn.client.data_format import choose_cipher, choose_compression, packet_format
+from twistvpn.client.questions import Questions
 from twistvpn.client.remotes import Ending
 from twistvpn.consistency import option_differences
-from twistvpn.control.push import PushedOptions, filter_pushed, parse_pushed
+from twistvpn.control.push import MAX_PUSHED, PushedOptions, filter_pushed, parse_pushed
+from twistvpn.control.push_update import PendingUpdate
 from twistvpn.control.session import KeyDerivation, KeyEstablished, MessageReceived, RenegotiationFailed, SessionFailed
 from twistvpn.control.verify import tls_failure_words
-from twistvpn.crypto.ciphers import AEAD_CIPHERS, canonical_name
-from twistvpn.data.formats import PacketFormat
 from twistvpn.errors import ConfigError, KeyGone, NegotiationError, PushRejected
-from twistvpn.interfaces import ILinkReceiver, Question
+from twistvpn.interfaces import ILinkReceiver
 from twistvpn.link.addresses import readable
 from twistvpn.runs import is_data, uniform_parts
 from twistvpn.verbosity import log_observer
-from twistvpn.wire.challenges import ANSWER_WANTED, ECHO, Challenge, WebPage, encode_base64, parse_dynamic, parse_info
+from twistvpn.wire.challenges import parse_dynamic
 from twistvpn.wire.messages import (
     MORE_FOLLOWS,
     AuthFailed,
     AuthPending,
-    CrResponse,
     Exit,
     Halt,
     Info,
     InfoPre,
     PushReply,
     PushRequest,
+    PushUpdate,
     Restart,
     decode_message,
     encode_message,
 )
-from twistvpn.wire.options import parse_occ, printable
+from twistvpn.wire.options import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cryptography import x509
-    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
 
@@ -53,16 +52,12 @@ if TYPE_CHECKING:
     from twistvpn.control.session import Event
     from twistvpn.interfaces import Address, Buffer, ILink, Run
     from twistvpn.peer import Peer
-    from twistvpn.wire.compression import Compression
 
 PUSH_REQUEST_INTERVAL = 5.0
 """Seconds between two requests, as stock clients ask."""
 
 MOST_GOODBYES = 10
 """Tries of an `explicit-exit-notify`; a server that pushes more does not keep us from leaving."""
-
-MAX_PUSHED = 64 * 1024
-"""Characters of pushed options that are collected before the server counts as broken."""
 
 
 _ADVANCES = {"no": Ending.SAME, "addr": Ending.ADDRESS, "remote": Ending.NEXT}
@@ -77,6 +72,9 @@ class ConnectionOwner(Protocol):
 
     def connected(self, pushed: PushedOptions) -> None:
         """The server has told its options; the data channel stands."""
+
+    def updated(self, pushed: PushedOptions) -> None:
+        """The server has changed its options."""
 
     def packets_received(self, packets: list[Buffer]) -> None:
         """IP packets from the server."""
@@ -121,7 +119,8 @@ class ClientConnection:
         self._server_occ = ""
         self._options: list[str] = []
         self._asking: IDelayedCall | None = None
-        self._answering: Deferred[str] | None = None
+        self._questions = Questions(owner.login.prompt, self._say)
+        self._update: PendingUpdate | None = None
         self._established_at = self._give_up_at = 0.0
         self._peer: Peer | None = None
 
@@ -130,6 +129,10 @@ class ClientConnection:
         """The server; `attach` has been called."""
         assert self._peer is not None
         return self._peer
+
+    def _say(self, text: str) -> None:
+        if self.peer.is_open:
+            self.peer.send_message(text)
 
     def attach(self, peer: Peer) -> None:
         """Say which peer this is the handler of."""
@@ -191,8 +194,7 @@ class ClientConnection:
         if self._asking is not None and self._asking.active():
             self._asking.cancel()
         ending = self._silence_ending if peer.is_silent else self._ending
-        if self._answering is not None:
-            self._answering.cancel()
+        self._questions.cancel()
         self._owner.connection_ended(self._why or reason, ending, self._least_wait)
 
     def _session_failed(self, event: SessionFailed) -> None:
@@ -247,6 +249,8 @@ class ClientConnection:
         message = decode_message(text)
         if isinstance(message, PushReply):
             self._push_reply(message)
+        elif isinstance(message, PushUpdate):
+            self._push_update(message)
         elif isinstance(message, AuthFailed):
             self._auth_failed(message)
         elif isinstance(message, AuthPending):
@@ -258,7 +262,7 @@ class ClientConnection:
         elif isinstance(message, Exit):
             self._end("the server has said goodbye", Ending.RETRY)
         elif isinstance(message, (Info, InfoPre)):
-            self._info(message)
+            self._questions.received(message)
 
     def _auth_pending(self, message: AuthPending) -> None:
         """Wait as long as the server asks for, within what stock clients allow."""
@@ -275,34 +279,6 @@ class ClientConnection:
         words = message.params.partition("]")[2].lstrip(":, ") if flags else message.params
         why = f"the server asks for a restart{f': {words}' if words else ''}"
         self._end(why, Ending.NEXT if "N" in flags else Ending.RETRY)
-
-    def _info(self, message: Info | InfoPre) -> None:
-        asked = parse_info(message.text) if isinstance(message, InfoPre) else None
-        prompt = self._owner.login.prompt
-        if isinstance(asked, WebPage):
-            self.log.info("the server asks to log in at {url}", url=asked.url)
-            if prompt is not None:
-                prompt.open_url(asked.url)
-        elif isinstance(asked, Challenge) and ANSWER_WANTED in asked.flags and prompt is not None:
-            self.log.info("the server asks: {text}", text=asked.text)
-            if self._answering is not None:
-                self._answering.cancel()
-            self._answering = prompt.ask(Question("challenge", asked.text, asked.flags & {ECHO}))
-            self._answering.addCallbacks(self._answer, self._unanswered)
-        else:
-            text = asked.text if isinstance(asked, Challenge) else message.text
-            self.log.info("the server says: {text}", text=text)
-
-    def _answer(self, answer: str) -> str:
-        self._answering = None
-        if self.peer.is_open:
-            self.peer.send_message(encode_message(CrResponse(encode_base64(answer))))
-        return answer
-
-    def _unanswered(self, failure: Failure) -> None:
-        self._answering = None
-        if not failure.check(CancelledError):
-            self.log.warn("the question is not answered: {why}", why=failure.getErrorMessage())
 
     def _auth_failed(self, message: AuthFailed) -> None:
         why = f"the server refuses us (AUTH_FAILED): {message.reason or 'the server gives no reason'}"
@@ -328,8 +304,7 @@ class ClientConnection:
             return
         self._stop_asking()
         try:
-            options = filter_pushed(self._options, self._client.pull_filters)
-            pushed = parse_pushed(options, self._settings.device.dev_type, self._client.topology)
+            pushed = self._read(self._options)
             self._open_data(pushed)
         except (KeyGone, PushRejected) as error:
             self._end(str(error), Ending.RETRY)
@@ -343,6 +318,10 @@ class ClientConnection:
             self.log.info("the server pushes {option!r}, which changes nothing here", option=option)
         self._owner.connected(pushed)
 
+    def _read(self, options: Sequence[str]) -> PushedOptions:
+        wanted = filter_pushed(options, self._client.pull_filters)
+        return parse_pushed(wanted, self._settings.device.dev_type, self._client.topology)
+
     def _token_pushed(self, reply: PushReply) -> None:
         """All that a further reply may change is the token."""
         try:
@@ -352,15 +331,38 @@ class ClientConnection:
             return
         self._owner.login.token_pushed(pushed.auth_token, pushed.auth_token_user)
 
+    def _push_update(self, message: PushUpdate) -> None:
+        if self.pushed is None:
+            return
+        update = self._update or PendingUpdate(self._options)
+        self._update = update if message.continuation == MORE_FOLLOWS else None
+        try:
+            update.take(message.options)
+            if self._update is not None:
+                return
+            self.pushed = self._read(update.options)
+        except NegotiationError as error:
+            self._end(str(error), Ending.RETRY)
+            return
+        self._options = update.options
+        for option in update.ignored:
+            self.log.info("the server's PUSH_UPDATE has {option!r}, which is ignored", option=option)
+        self._set_keepalive(self.pushed)
+        self._owner.updated(self.pushed)
+
     def _open_data(self, pushed: PushedOptions) -> None:
         data = self._settings.data
-        cipher = self._cipher(pushed)
+        cipher = choose_cipher(data, pushed, self._server_occ)
         derivation = KeyDerivation.EXPORTER if pushed.exporter_keys else KeyDerivation.PRF
-        self.peer.open_data(cipher, derivation, pushed.peer_id, _packet_format(pushed, cipher))
-        self.peer.open_framing(self._compression(pushed), pushed.fragment or data.fragment)
+        self.peer.open_data(cipher, derivation, pushed.peer_id, packet_format(pushed, cipher))
+        self.peer.open_framing(choose_compression(data, pushed), pushed.fragment or data.fragment)
         self.peer.install_key(0)
         if "dyn-tls-crypt" in pushed.protocol_flags:
             self.peer.session.use_dynamic_tls_crypt()
+        self._set_keepalive(pushed)
+
+    def _set_keepalive(self, pushed: PushedOptions) -> None:
+        data = self._settings.data
         ping = data.ping if pushed.ping is None else pushed.ping
         restart = data.ping_restart if pushed.ping_restart is None else pushed.ping_restart
         end = data.ping_exit if pushed.ping_exit is None else pushed.ping_exit
@@ -369,34 +371,6 @@ class ClientConnection:
         inactive, inactive_bytes = pushed.inactive or (data.inactive, data.inactive_bytes)
         lasting = data.session_timeout if pushed.session_timeout is None else pushed.session_timeout
         self.peer.set_limits(inactive, inactive_bytes, lasting)
-
-    def _compression(self, pushed: PushedOptions) -> Compression:
-        data = self._settings.data
-        compression = data.compression if pushed.compression is None else pushed.compression
-        if compression.compresses and data.allow_compression == "no":
-            raise NegotiationError(
-                f"the server pushes {compression.value}, and allow-compression is no; "
-                "remove it there, or set allow-compression asym to take compressed packets"
-            )
-        return compression
-
-    def _cipher(self, pushed: PushedOptions) -> str:
-        data = self._settings.data
-        if pushed.cipher is not None:
-            cipher = canonical_name(pushed.cipher)
-            if cipher not in data.ciphers and cipher != data.ciphers_fallback:
-                raise NegotiationError(f"the server pushes the cipher {cipher}, which data-ciphers does not have")
-            return cipher
-        announced = parse_occ(self._server_occ).get("cipher", "").upper()
-        if announced in {*data.ciphers, data.ciphers_fallback}:
-            return announced
-        if announced:
-            raise NegotiationError(
-                f"the server's cipher is {announced}; add it to data-ciphers if that is what you want"
-            )
-        if data.ciphers_fallback is not None:
-            return data.ciphers_fallback
-        raise NegotiationError("the server negotiates no cipher; set data-ciphers-fallback to the one it uses")
 
     # The end
 
@@ -428,11 +402,3 @@ class ClientConnection:
             self._asking = self._clock.callLater(1, self._say_goodbye_in_data, tries - 1)
         else:
             self.peer.linger(self._why or "")
-
-
-def _packet_format(pushed: PushedOptions, cipher: str) -> PacketFormat:
-    if "aead-epoch" not in pushed.protocol_flags:
-        return PacketFormat.CLASSIC
-    if cipher not in AEAD_CIPHERS or pushed.peer_id is None:
-        raise NegotiationError("the server pushes aead-epoch, which needs a peer-id and an AEAD cipher beside it")
-    return PacketFormat.EPOCH

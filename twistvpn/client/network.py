@@ -13,7 +13,7 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
@@ -32,6 +32,19 @@ if TYPE_CHECKING:
 _EVERYWHERE4 = ("0.0.0.0/1", "128.0.0.0/1")
 _EVERYWHERE6 = ("::/3", "2000::/4", "3000::/4", "fc00::/7")
 """Networks that together cover all addresses and win over a default route without replacing it."""
+
+
+_OF_THE_SESSION: dict[str, Any] = {
+    "peer_id": None,
+    "cipher": None,
+    "auth_token": None,
+    "auth_token_user": None,
+    "protocol_flags": frozenset(),
+    "ping": None,
+    "ping_restart": None,
+    "explicit_exit_notify": None,
+}
+"""What was pushed about the session alone: with another of these the host is configured no other way."""
 
 
 class ClientNetwork:
@@ -66,7 +79,7 @@ class ClientNetwork:
         `path_mtu` (bytes) bounds what goes into the tunnel so that nothing is fragmented outside.
         """
         # What concerns the data channel alone, as the peer-id, is another in every session.
-        comparable = (replace(pushed, peer_id=None, cipher=None, auth_token=None), server, path_mtu)
+        comparable = (replace(pushed, **_OF_THE_SESSION), server, path_mtu)
         if self._applied == comparable:
             return
         self.undo()

@@ -109,6 +109,8 @@ class VpnClientService(Service):
         self.drops: Counter[str] = Counter()
         self.on_connected: Callable[[PushedOptions], None] | None = None
         """Called with the pushed options each time a server has let us in."""
+        self.on_updated: Callable[[PushedOptions], None] | None = None
+        """Called with all options when a server has changed some of them."""
         self._client = settings.client
         self._reactor = reactor
         self._open_tun = open_tun
@@ -327,22 +329,36 @@ class VpnClientService(Service):
 
     def connected(self, pushed: PushedOptions) -> None:
         """The server has let us in: configure the host."""
-        device = self.settings.device
-        self._blocks_ipv6 = device.block_ipv6 or (pushed.block_ipv6 and not self._client.route_nopull)
-        if self._network is not None:
-            try:
-                self._network.apply(pushed, self._remotes.host, self._path_mtu(pushed))
-            except EnvironmentRefusal as error:
-                self._fail(str(error))
-                return
-        assert self._tun is not None
-        self._names.apply(self._tun.name, pushed)
+        if not self._configure(pushed):
+            return
         self._enter(ClientState.CONNECTED)
         self._remotes.succeeded()
         addresses = ", ".join(str(address) for address in (pushed.ipv4, pushed.ipv6) if address is not None)
         self.log.info("connected to {host}, our address is {addresses}", host=self._remotes.host, addresses=addresses)
         if self.on_connected is not None:
             self.on_connected(pushed)
+
+    def updated(self, pushed: PushedOptions) -> None:
+        """The server has changed its options (PUSH_UPDATE): configure the host anew."""
+        if not self._configure(pushed):
+            return
+        self.log.info("the server has changed its options")
+        if self.on_updated is not None:
+            self.on_updated(pushed)
+
+    def _configure(self, pushed: PushedOptions) -> bool:
+        """Configure the host; the client has given up where that is false."""
+        device = self.settings.device
+        self._blocks_ipv6 = device.block_ipv6 or (pushed.block_ipv6 and not self._client.route_nopull)
+        try:
+            if self._network is not None:
+                self._network.apply(pushed, self._remotes.host, self._path_mtu(pushed))
+        except EnvironmentRefusal as error:
+            self._fail(str(error))
+            return False
+        assert self._tun is not None
+        self._names.apply(self._tun.name, pushed)
+        return True
 
     def _path_mtu(self, pushed: PushedOptions) -> int | None:
         assert self._connection is not None

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 VPN_GATEWAY = "vpn_gateway"
 NET_GATEWAY = "net_gateway"
 
+MAX_PUSHED = 64 * 1024
+"""Characters of pushed options that are collected before the server counts as broken."""
+
 _LONGEST = 0x7FFFFFFF
 """Seconds of the longest duration that stock peers can hold."""
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address, IPv6Interface
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from twistvpn.errors import PoolExhausted
+from twistvpn.errors import ConfigError, PoolExhausted
 from twistvpn.interfaces import Lease
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Address, IPv6Address
+    from collections.abc import Sequence
 
+    from twistvpn.control.push_update import Change
     from twistvpn.interfaces import ClientOverrides, IPool
 
 H = TypeVar("H")
@@ -80,6 +82,21 @@ class AddressBook(Generic[H]):
             for passed_over in aside:
                 self._pool.release(passed_over)
 
+    def change(self, holder: H, lease: Lease) -> None:
+        """Give a holder other addresses than it has; what the pool has given it stays its own.
+
+        Raises `PoolExhausted` where one of them is somebody else's.
+        """
+        for address in lease.addresses:
+            if self._holders.get(address, holder) is not holder:
+                raise PoolExhausted(f"{address} is in use by another client")
+        before = self._holdings[holder]
+        for address in before.lease.addresses:
+            del self._holders[address]
+        for address in lease.addresses:
+            self._holders[address] = holder
+        self._holdings[holder] = _Holding(lease, before.drawn)
+
     def release(self, holder: H) -> None:
         """Take the holder's addresses back; nothing happens where it has none."""
         holding = self._holdings.pop(holder, None)
@@ -90,3 +107,18 @@ class AddressBook(Generic[H]):
                 del self._holders[address]
         if holding.drawn is not None and self._pool is not None:
             self._pool.release(holding.drawn)
+
+
+def changed_lease(lease: Lease, changes: Sequence[Change]) -> Lease:
+    """The addresses of a client whose options are changed.  Raises `ConfigError` for one that is none."""
+    for change in changes:
+        if change.name not in {"ifconfig", "ifconfig-ipv6"}:
+            continue
+        try:
+            if change.name == "ifconfig":
+                lease = lease._replace(ipv4=None if change.removes else IPv4Address(change.words[1]))
+            else:
+                lease = lease._replace(ipv6=None if change.removes else IPv6Interface(change.words[1]).ip)
+        except (ValueError, IndexError):
+            raise ConfigError(f"{change.option!r} has no address", option="push-update") from None
+    return lease

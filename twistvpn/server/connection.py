@@ -29,6 +29,8 @@ from twistvpn.wire.messages import (
 from twistvpn.wire.options import IvProto, iv_proto, parse_peer_info, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cryptography import x509
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
@@ -326,6 +328,17 @@ class ServerConnection:
         """Show the client's user a text (INFO)."""
         if self.peer.is_open and self.stage is Stage.CONNECTED:
             self.peer.send_message(encode_message(Info(printable(text))))
+
+    @property
+    def can_update(self) -> bool:
+        """Whether the client takes other options while it is connected (IV_PROTO, 2.7)."""
+        is_there = self.stage is Stage.CONNECTED and self.peer.is_open
+        return is_there and IvProto.PUSH_UPDATE in iv_proto(self.peer_info)
+
+    def push_update(self, options: Sequence[str]) -> None:
+        """Send it changed options; `control.push_update.checked_changes` has found nothing wrong with them."""
+        for update in split_push(options, "PUSH_UPDATE"):
+            self.peer.send_message(encode_message(update))
 
     def disconnect(self, reason: str, params: str = "") -> None:
         """Send the client away and let it come back.

@@ -11,14 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import BaseProtocol, Factory, connectionDone
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twistvpn.consistency import local_occ_string
 from twistvpn.control.cookie import CookieJar
+from twistvpn.control.push_update import checked_changes
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts
 from twistvpn.data.bridge import PortSettings
@@ -30,20 +30,21 @@ from twistvpn.errors import AuthenticationRejected, ConfigError
 from twistvpn.interfaces import ALIKE, Frame, IFrameReceiver, Lease
 from twistvpn.link.addresses import readable
 from twistvpn.peer import Peer, build_peer
-from twistvpn.server.addresses import AddressBook
+from twistvpn.server.addresses import AddressBook, changed_lease
 from twistvpn.server.authentication import Examiner
 from twistvpn.server.connection import ServerConnection
 from twistvpn.server.demux import Demux
 from twistvpn.server.limits import FrequencyLimit
 from twistvpn.server.offers import network_options
 from twistvpn.server.peer_ids import PeerIds
+from twistvpn.server.protocol import ClientAddress, ClientProtocol, TunnelTransport
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.keymethod import KeyMethod2, KeySource
 from twistvpn.wire.options import printable
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
     from typing import Literal
 
@@ -68,88 +69,10 @@ if TYPE_CHECKING:
 _REFUSALS_TOLD_EVERY = 10.0
 """Seconds between two lines about clients whose tls-crypt-v2 key is refused."""
 
+__all__ = ["ClientAddress", "ClientProtocol", "TunnelTransport", "VpnFactory"]
+
 _NEXT_REMOTE = 2
 """`explicit-exit-notify` of a server that wants its clients to go on to their next remote."""
-
-
-@implementer(IAddress)
-class ClientAddress:
-    """Who a protocol is made for: the client's identity, its lease, and what it says of itself (IV_..., UV_...)."""
-
-    def __init__(self, identity: str, lease: Lease, peer_info: Mapping[str, str] | None = None) -> None:
-        self.identity = identity
-        self.lease = lease
-        self.peer_info = dict(peer_info or {})
-
-    def __repr__(self) -> str:
-        return f"ClientAddress({self.identity!r}, {self.lease!r})"
-
-
-class TunnelTransport:
-    """What a client's protocol writes to: packets for that client."""
-
-    disconnecting = False
-
-    def __init__(self, connection: ServerConnection, address: ClientAddress, own: ClientAddress) -> None:
-        self._connection = connection
-        self._address = address
-        self._own = own
-
-    def write(self, packet: Buffer) -> None:
-        """Send one packet to the client."""
-        self.write_frames([Frame(packet)])
-
-    def write_frames(self, frames: Sequence[Frame]) -> None:
-        """Send a batch to the client."""
-        self._connection.peer.send_frames(frames)
-
-    def writeSequence(self, packets: Sequence[Buffer]) -> None:
-        """Send several packets to the client."""
-        self.write_frames([Frame(packet) for packet in packets])
-
-    def loseConnection(self) -> None:
-        """Send the client away; it may come back."""
-        self.disconnecting = True
-        self._connection.disconnect("the application has closed the connection")
-
-    def restart(self, params: str = "") -> None:
-        """Let the client connect anew; in `params` "[N]" is to its next remote, "[P]" with its password kept."""
-        self.disconnecting = True
-        self._connection.disconnect("the application lets it connect anew", params)
-
-    def halt(self, reason: str) -> None:
-        """Send the client away for good; stock clients end, and log the reason."""
-        self.disconnecting = True
-        self._connection.halt(reason)
-
-    def tell(self, text: str) -> None:
-        """Show the client's user a text (INFO)."""
-        self._connection.tell(text)
-
-    def getPeer(self) -> ClientAddress:
-        """The client, by its identity and lease."""
-        return self._address
-
-    def getHost(self) -> ClientAddress:
-        """Our own end, by the server's addresses."""
-        return self._own
-
-
-class ClientProtocol(BaseProtocol):
-    """One connected client.  `transport` is a `TunnelTransport`; `factory` the `VpnFactory`."""
-
-    factory: VpnFactory
-    transport: TunnelTransport  # type: ignore[assignment]  # packets, not a byte stream
-
-    def packets_received(self, packets: list[Buffer]) -> None:
-        """Packets of one batch from the client, their source addresses checked; Ethernet frames where `dev` is a tap.
-
-        The default routes them: to other clients where `client-to-client` is on, else to the tun.
-        """
-        self.factory.forward(packets)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The client has left; its addresses are about to be free."""
 
 
 @implementer(IFrameReceiver)
@@ -352,7 +275,7 @@ class VpnFactory(Factory):
         assert isinstance(protocol, ClientProtocol)
         self._protocols[peer] = protocol
         protocol.makeConnection(
-            TunnelTransport(connection, client, ClientAddress("server", Lease(*self.own_addresses)))
+            TunnelTransport(self, connection, client, ClientAddress("server", Lease(*self.own_addresses)))
         )
         leased = ", ".join(map(str, [*lease.addresses, *connection.overrides.iroutes]))
         self.log.info(
@@ -449,6 +372,33 @@ class VpnFactory(Factory):
             peer.send_frames(batch)
 
     # The admin's wishes
+
+    def push_update(self, options: Sequence[str]) -> int:
+        """Change options of every connected client that takes them; returns how many do.
+
+        Raises `ConfigError` for options that cannot be changed, and for addresses, which are one client's.
+        """
+        for change in checked_changes(options):
+            if change.name in {"ifconfig", "ifconfig-ipv6"}:
+                raise ConfigError(f"{change.name} is for one client; use push_update of its transport")
+        return sum(self.push_update_to(connection, options) for connection in list(self.connections.values()))
+
+    def push_update_to(self, connection: ServerConnection, options: Sequence[str]) -> bool:
+        """The same for one client, addresses too; see `TunnelTransport.push_update`."""
+        changes = checked_changes(options)
+        if not connection.can_update:
+            return False
+        assert connection.lease is not None
+        lease = changed_lease(connection.lease, changes)
+        if lease != connection.lease:
+            self._book.change(connection, lease)
+            peer = connection.peer
+            self.routes.leave(peer, (*connection.lease.addresses, *connection.overrides.iroutes))
+            connection.lease = lease
+            self.routes.join(peer, self._networks_of(connection), self._port_of(connection))
+            self._protocols[peer].transport.getPeer().lease = lease
+        connection.push_update(options)
+        return True
 
     def enforce_crl(self) -> None:
         """Send away clients whose certificate the CRL has come to name."""

@@ -45,7 +45,7 @@ def datagrams_received(host: Namespace) -> int:
 
 def show_traffic(lab: Lab, client: Client) -> None:
     """Move bytes each way over both versions of IP, and pings of many sizes."""
-    assert client.namespace.answers(GATEWAY6)
+    wait_until(lambda: client.namespace.answers(GATEWAY6), "the gateway answers over IPv6")
     for size in (0, 1400, 4000):
         ping(client.namespace, GATEWAY, size)
     ping(lab.server_host, client.address, 1400)

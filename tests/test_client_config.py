@@ -85,6 +85,8 @@ def test_it_provides_the_interface(files: ConfigFiles, ccd: Path) -> None:
         ("disable", ClientOverrides(is_disabled=True)),
         ("max-routes-per-client 2\nping 3\nping-restart 7", ClientOverrides(max_routes=2, ping=3.0, ping_restart=7.0)),
         ("inactive 60 9\nsession-timeout 600", ClientOverrides(inactive=(60.0, 9), session_timeout=600.0)),
+        ("compress stub", ClientOverrides(framing="compress stub")),
+        ("comp-lzo", ClientOverrides(framing="comp-lzo")),
         ("verb 5\nsetenv opt some-day 1", None),
     ],
 )
@@ -119,6 +121,8 @@ def test_what_has_no_effect_is_no_mistake(files: ConfigFiles, ccd: Path) -> None
         ('push-remove ""', "alice:1: push-remove: has no option; use push-reset to remove all of them"),
         ("max-routes-per-client 0", "alice:1: max-routes-per-client"),
         ('push "a', "alice:1: push"),
+        ('push "compress snappy"', "alice:1: push: 'snappy' is not one of"),
+        ("compress snappy", "alice:1: compress: 'snappy' is not one of"),
         ("config missing", "alice:1: config: cannot read"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -11,12 +12,17 @@ from tests.inner_packets import SYN, tcp
 from tests.scripted_client import MODERN, ScriptedClient, serving
 from tests.test_end_to_end_memory import assert_joined
 from tests.test_peer import peers
-from twistvpn.config.settings import FragmentLimit
-from twistvpn.server.offers import choose_framing
+from twistvpn.config.settings import DataSettings, FragmentLimit
+from twistvpn.errors import NegotiationError
+from twistvpn.interfaces import ALIKE, ClientOverrides
+from twistvpn.server.framing import choose_framing
 from twistvpn.testing import pair, transfer, udp_packet
-from twistvpn.wire.compression import Compression
+from twistvpn.wire.compression import Compression, read_compression
+from twistvpn.wire.options import parse_occ
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from twistvpn.data.framing import Framing
     from twistvpn.interfaces import Address
     from twistvpn.testing import Pair
@@ -101,7 +107,51 @@ COMP_LZO = "V4,dev-type tun,comp-lzo,cipher AES-256-GCM"
 def test_what_a_server_chooses(
     configured: Compression, pushed: list[str], info: dict[str, str], occ: str, wanted: tuple[Compression, list[str]]
 ) -> None:
-    assert choose_framing(configured, pushed, info, occ) == wanted
+    data = DataSettings(compression=configured, allow_compression="asym")
+    assert choose_framing(data, ALIKE, pushed, info, occ) == wanted
+    if configured is not C.NONE:
+        override = ClientOverrides(framing=configured.value)
+        assert choose_framing(replace(data, compression=C.NONE), override, pushed, info, occ) == wanted
+    if wanted[0].compresses:
+        with pytest.raises(NegotiationError, match="is not allowed here"):
+            choose_framing(replace(data, allow_compression="no"), ALIKE, pushed, info, occ)
+
+
+@pytest.mark.shows("compress", "comp-lzo", "client-config-dir")
+@pytest.mark.parametrize("option", ["comp-lzo no", "compress stub"])
+def test_one_client_may_have_a_framing_of_its_own(option: str, tmp_path: Path) -> None:
+    (tmp_path / "old").write_text(f"{option}\n")
+    vpn = pair("old", "new", client=option, server=f"client-config-dir {tmp_path}", connect=False)
+    vpn.server.start()
+    for name, framing in (("old", read_compression(option.split())), ("new", C.STUB_V2)):
+        vpn.clients[name].start()
+        vpn.advance(5)
+        peer = vpn.clients[name].service.peer
+        assert peer is not None
+        assert peer.channel.framing is not None
+        assert peer.channel.framing.compression is framing
+    assert_joined(vpn)
+
+
+def test_a_client_is_refused_whose_own_framing_lets_compressed_packets_in(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("comp-lzo\n")
+    vpn = pair("old", client="comp-lzo", server=f"client-config-dir {tmp_path}", connect=False)
+    vpn.server.start()
+    vpn.clients["old"].start()
+    vpn.advance(5)
+    assert vpn.clients["old"].fatal is not None
+    assert "comp-lzo is not allowed here" in vpn.clients["old"].fatal
+
+
+def test_a_client_with_a_framing_is_answered_as_one_with_it() -> None:
+    for client, own in (("comp-lzo", True), ("compress stub-v2", True), ("", False)):
+        vpn = pair(client=client)
+        connection = vpn.client.service._connection
+        assert connection is not None
+        items = parse_occ(connection._server_occ)
+        assert ("comp-lzo" in items) is own
+        (at_server,) = vpn.server.factory.connections.values()
+        assert items["link-mtu"] == parse_occ(at_server._occ)["link-mtu"] or client == "compress stub-v2"
 
 
 def test_a_client_announces_what_it_can_have() -> None:

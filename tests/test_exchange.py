@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from tests.control_ends import offer
 from twistvpn.control.exchange import KeyExchange
 from twistvpn.errors import NegotiationError
-from twistvpn.wire.keymethod import decode_client, decode_server, encode_client, encode_server
+from twistvpn.wire.keymethod import KeyMethod2, decode_client, decode_server, encode_client, encode_server
 from twistvpn.wire.roles import Role
 
 
@@ -22,6 +22,9 @@ class Session:
         self.done: list[KeyExchange] = []
         self.texts: list[str] = []
         self.lost: list[tuple[BaseException, str | None]] = []
+
+    def answer(self, local: KeyMethod2, remote: KeyMethod2) -> KeyMethod2:
+        return local
 
     def exchange_done(self, exchange: KeyExchange) -> None:
         self.done.append(exchange)

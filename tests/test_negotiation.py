@@ -22,9 +22,14 @@ from twistvpn.wire.roles import Role
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from twistvpn.wire.keymethod import KeyMethod2
+
 
 class Listener:
     """Hears of everything and does nothing."""
+
+    def answer(self, local: KeyMethod2, remote: KeyMethod2) -> KeyMethod2:
+        raise AssertionError("there is no peer")
 
     def exchange_done(self, exchange: KeyExchange) -> None:
         raise AssertionError("there is no peer")

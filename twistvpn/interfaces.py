@@ -354,6 +354,8 @@ class ClientOverrides:
     """Seconds and bytes."""
     session_timeout: float | None = None
     """Seconds, as in `DataSettings`; None: as for all."""
+    framing: str | None = None
+    """How packets are framed: a `compress` or `comp-lzo` option in OpenVPN's syntax; None: as for all."""
 
     @property
     def addresses(self) -> list[IPv4Address | IPv6Address]:

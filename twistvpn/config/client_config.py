@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from twistvpn.config.bridging import VLANS
 from twistvpn.config.directive import Directives
+from twistvpn.config.framing import check_compression
 from twistvpn.config.include import expand
 from twistvpn.config.lexer import lex
 from twistvpn.config.options import OPTIONS, Treatment, nearest
@@ -172,6 +173,12 @@ def _session_timeout(overrides: ClientOverrides, item: Directive, server: Server
     return replace(overrides, session_timeout=seconds(item, item.args[0]))
 
 
+def _framing(overrides: ClientOverrides, item: Directive, server: ServerSettings) -> ClientOverrides:
+    words = (item.name, *item.args)
+    check_compression(item, words)
+    return replace(overrides, framing=" ".join(words))
+
+
 _READERS: dict[str, Callable[[ClientOverrides, Directive, ServerSettings], ClientOverrides]] = {
     "ifconfig-push": _ifconfig,
     "ifconfig-ipv6-push": _ifconfig6,
@@ -187,6 +194,8 @@ _READERS: dict[str, Callable[[ClientOverrides, Directive, ServerSettings], Clien
     "ping-restart": _ping_restart,
     "inactive": _inactive,
     "session-timeout": _session_timeout,
+    "compress": _framing,
+    "comp-lzo": _framing,
 }
 
 

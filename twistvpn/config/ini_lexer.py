@@ -190,6 +190,8 @@ ONE_CLIENT: dict[str, Form] = {
     "ping-restart": Form.WHOLE,
     "inactive": Form.WORDS,
     "session-timeout": Form.WHOLE,
+    "compress": Form.WHOLE,
+    "comp-lzo": Form.WHOLE,
 }
 """The options of a section [client NAME]."""
 

@@ -37,6 +37,9 @@ _MAX_PENDING = 2 * MAX_RECORD
 class ExchangeListener(Protocol):
     """The session, told what the exchange has come to."""
 
+    def answer(self, local: KeyMethod2, remote: KeyMethod2) -> KeyMethod2:
+        """What a server that would say `local` says to the client that has said `remote`."""
+
     def exchange_done(self, exchange: KeyExchange) -> None:
         """Both ends' key material is there."""
 
@@ -101,7 +104,7 @@ class KeyExchange(TwistedProtocol):
             return False
         self._state = _State.DONE
         if not self._is_client:
-            self._write(encode_server(self.local))
+            self._write(encode_server(self._listener.answer(self.local, self.remote)))
         self._listener.exchange_done(self)
         return True
 

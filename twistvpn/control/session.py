@@ -92,6 +92,8 @@ class ControlSession:
     ) -> None:
         self.session_id = os.urandom(SESSION_ID_SIZE) if session_id is None else session_id
         self.remote_session_id: bytes | None = None
+        self.adapt: Callable[[KeyMethod2, KeyMethod2], KeyMethod2] | None = None
+        """Called by a server's session with its message and the client's; returns what it says to that client."""
         self.is_proven = False
         """Whether the peer has shown that it receives what is sent to its address."""
         self._role = role
@@ -386,6 +388,10 @@ class ControlSession:
         return negotiation
 
     # What the exchanges report (`exchange.ExchangeListener`)
+
+    def answer(self, local: KeyMethod2, remote: KeyMethod2) -> KeyMethod2:
+        """What a server says, with the client's own words in view."""
+        return local if self.adapt is None else self.adapt(local, remote)
 
     def exchange_done(self, exchange: KeyExchange) -> None:
         """Make the key the one that messages go under, and let the one before it retire."""

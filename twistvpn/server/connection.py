@@ -13,7 +13,8 @@ from twistvpn.control.verify import common_name, tls_failure_words
 from twistvpn.errors import AuthenticationRejected, NegotiationError, PoolExhausted, TemporarilyRejected
 from twistvpn.interfaces import ALIKE
 from twistvpn.server.authentication import refusal
-from twistvpn.server.offers import Agreement, agree, choose_framing
+from twistvpn.server.framing import choose_framing
+from twistvpn.server.offers import Agreement, agree
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.messages import (
     CrResponse,
@@ -303,7 +304,11 @@ class ServerConnection:
         self._pushed_at = self._clock.seconds()
         is_first = self.stage is Stage.ADMITTED
         data, options = self._host.data, self._host.options_for(self)
-        compression, framing = choose_framing(data.compression, options, self.peer_info, self._occ)
+        try:
+            compression, framing = choose_framing(data, self.overrides, options, self.peer_info, self._occ)
+        except NegotiationError as error:
+            self._turn_away(error)
+            return
         if is_first:
             peer.open_data(agreement.cipher, agreement.derivation, agreement.peer_id, agreement.packet_format)
             peer.open_framing(compression, data.fragment)

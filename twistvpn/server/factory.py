@@ -34,11 +34,13 @@ from twistvpn.server.addresses import AddressBook, changed_lease
 from twistvpn.server.authentication import Examiner
 from twistvpn.server.connection import ServerConnection
 from twistvpn.server.demux import Demux
+from twistvpn.server.framing import answer_in_kind
 from twistvpn.server.limits import FrequencyLimit
 from twistvpn.server.offers import network_options
 from twistvpn.server.peer_ids import PeerIds
 from twistvpn.server.protocol import ClientAddress, ClientProtocol, TunnelTransport
 from twistvpn.verbosity import log_observer
+from twistvpn.wire.compression import Compression
 from twistvpn.wire.keymethod import KeyMethod2, KeySource
 from twistvpn.wire.options import printable
 from twistvpn.wire.roles import Role
@@ -182,6 +184,8 @@ class VpnFactory(Factory):
             clock=self._clock,
             session_id=session_id,
         )
+        if self.settings.data.compression is Compression.NONE:
+            peer.session.adapt = answer_in_kind
         connection.attach(peer)
         self.connections[peer] = connection
         self.log.debug("{client}: a new session begins", client=connection)

@@ -12,7 +12,6 @@ from twistvpn.crypto.ciphers import AEAD_CIPHERS
 from twistvpn.data.formats import PacketFormat
 from twistvpn.errors import NegotiationError
 from twistvpn.interfaces import DeviceType
-from twistvpn.wire.compression import Compression, read_compression
 from twistvpn.wire.options import IvProto, iv_proto, parse_occ
 
 if TYPE_CHECKING:
@@ -117,25 +116,6 @@ def _protocol_flags(agreement: Agreement, can: IvProto) -> list[str]:
     if agreement.packet_format is PacketFormat.EPOCH:
         flags.append("aead-epoch")
     return flags
-
-
-def choose_framing(
-    configured: Compression, pushed: Sequence[str], info: Mapping[str, str], occ: str
-) -> tuple[Compression, list[str]]:
-    """How packets to and from a client are framed, and the options that tell it so beside those in `pushed`.
-
-    What the admin pushes holds, then what is `configured`.  With neither, a client that has a framing by its OCC
-    string is brought to the one that costs least, as by stock's `compress migrate`.
-    """
-    words = [option.split() for option in pushed]
-    told = [option for option in words if option[:1] in (["compress"], ["comp-lzo"])]
-    if told:
-        return read_compression(told[-1]), []
-    if configured is not Compression.NONE or "comp-lzo" not in parse_occ(occ):
-        return configured, []
-    if info.get("IV_COMP_STUBv2") == "1":
-        return Compression.STUB_V2, ["compress stub-v2"]
-    return Compression.STUB, ["comp-lzo no"]
 
 
 def network_options(

@@ -193,6 +193,17 @@ def occ_string(
     return ",".join(item for item in items if item)
 
 
+def with_comp_lzo(occ: str) -> str:
+    """The OCC string of an end that has a compression framing beside what it has in `occ`, without one."""
+    items = []
+    for item in split_options(occ):
+        name, _, value = item.partition(" ")
+        items.append(f"link-mtu {int(value) + 1}" if name == "link-mtu" and _DECIMAL.fullmatch(value) else item)
+        if name == "proto":
+            items.append("comp-lzo")
+    return ",".join(items)
+
+
 def parse_occ(text: str) -> dict[str, str]:
     """Read the items of an OCC string, name to value ('' where there is none); the first of a repeated one counts."""
     items: dict[str, str] = {}

@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 from tests.config_files import CLIENT_INI, SERVER_INI, SERVER_OVPN, ConfigFiles, make_files
 from twistvpn.config.client_config import ClientConfigFolder, configured_client_settings, file_name
 from twistvpn.errors import AuthenticationRejected, ConfigError
-from twistvpn.interfaces import ALIKE, ClientOverrides, IClientSettings, Ifconfig, Ifconfig6
+from twistvpn.overrides import ALIKE, ClientOverrides, IClientSettings, Ifconfig, Ifconfig6
 
 if TYPE_CHECKING:
     from pathlib import Path

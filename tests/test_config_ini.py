@@ -14,7 +14,7 @@ from twistvpn.config.settings import (
     Route,
     ServerSettings,
 )
-from twistvpn.interfaces import ClientOverrides, Ifconfig, Ifconfig6
+from twistvpn.overrides import ClientOverrides, Ifconfig, Ifconfig6
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from twistvpn.client.names import NameServers
 from twistvpn.config.settings import ClientSettings
 from twistvpn.control.push import parse_pushed
 from twistvpn.errors import EnvironmentRefusal, MalformedPacket
-from twistvpn.interfaces import DnsServer, DnsSettings, IDnsConfigurator
+from twistvpn.nameservers import DnsServer, DnsSettings, IDnsConfigurator
 from twistvpn.testing import pair
 from twistvpn.wire.dns import read_dns
 

@@ -14,7 +14,7 @@ from tests.test_end_to_end_memory import assert_joined
 from tests.test_peer import peers
 from twistvpn.config.settings import DataSettings, FragmentLimit
 from twistvpn.errors import NegotiationError
-from twistvpn.interfaces import ALIKE, ClientOverrides
+from twistvpn.overrides import ALIKE, ClientOverrides
 from twistvpn.server.framing import choose_framing
 from twistvpn.testing import pair, transfer, udp_packet
 from twistvpn.wire.compression import Compression, read_compression

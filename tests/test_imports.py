@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "twistvpn"
 
-VALUES = {"compiled", "errors", "interfaces", "version"}
+VALUES = {"compiled", "errors", "interfaces", "nameservers", "overrides", "version"}
 CORE = {*VALUES, "config.settings", "crypto", "wire"}
 BELOW_PEER = {*CORE, "control", "data", "deadlines"}
 EDGES = {"link", "runs", "tun"}
@@ -30,6 +30,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "status_file": set(),
     "deadlines": {"verbosity"},
     "interfaces": {"errors"},
+    "nameservers": {"errors"},
+    "overrides": {"errors"},
     "wire": VALUES,
     "crypto": {*VALUES, "wire"},
     "config": {*VALUES, "crypto", "wire"},

@@ -11,7 +11,8 @@ from zope.interface import implementer
 from twistvpn.client.service import ClientState
 from twistvpn.config.settings import DeviceSettings, ServerSettings
 from twistvpn.errors import PoolExhausted
-from twistvpn.interfaces import ALIKE, ClientOverrides, Ifconfig, Ifconfig6, IPool, Lease
+from twistvpn.interfaces import IPool, Lease
+from twistvpn.overrides import ALIKE, ClientOverrides, Ifconfig, Ifconfig6
 from twistvpn.server.addresses import AddressBook
 from twistvpn.server.offers import network_options
 from twistvpn.server.status import format_status

@@ -18,7 +18,8 @@ from twistvpn.config.load import parse
 from twistvpn.config.settings import BridgeSettings, VlanSettings
 from twistvpn.control.push import parse_pushed
 from twistvpn.data.bridge import MacTable
-from twistvpn.interfaces import ALIKE, DeviceType, Lease
+from twistvpn.interfaces import DeviceType, Lease
+from twistvpn.overrides import ALIKE
 from twistvpn.server.factory import ClientProtocol, VpnFactory
 from twistvpn.server.offers import network_options
 from twistvpn.server.pool import pool_range

@@ -25,15 +25,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from twistvpn.config.settings import ServerSettings, Settings
-    from twistvpn.interfaces import (
-        IAuthenticator,
-        IClientKeyVerifier,
-        IClientSettings,
-        IDnsConfigurator,
-        IPool,
-        ITun,
-        IUserPrompt,
-    )
+    from twistvpn.interfaces import IAuthenticator, IClientKeyVerifier, IPool, ITun, IUserPrompt
+    from twistvpn.nameservers import IDnsConfigurator
+    from twistvpn.overrides import IClientSettings
 
 
 def make_service(

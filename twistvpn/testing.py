@@ -54,12 +54,12 @@ if TYPE_CHECKING:
         Frame,
         IAuthenticator,
         IClientKeyVerifier,
-        IDnsConfigurator,
         ILink,
         ILinkReceiver,
         IPool,
         IUserPrompt,
     )
+    from twistvpn.nameservers import IDnsConfigurator
     from twistvpn.pki.authority import Issued
 
 __all__ = [

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from twistvpn.errors import EnvironmentRefusal
-from twistvpn.interfaces import DnsSettings
+from twistvpn.nameservers import DnsSettings
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.dns import read_dns
 
 if TYPE_CHECKING:
     from twistvpn.config.settings import ClientSettings
     from twistvpn.control.push import PushedOptions
-    from twistvpn.interfaces import IDnsConfigurator
+    from twistvpn.nameservers import IDnsConfigurator
 
 
 class NameServers:

@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from twistvpn.client.link import Links
     from twistvpn.config.settings import Remote, Settings
     from twistvpn.control.push import PushedOptions
-    from twistvpn.interfaces import Buffer, IDnsConfigurator, ILink, ITun, IUserPrompt
+    from twistvpn.interfaces import Buffer, ILink, ITun, IUserPrompt
+    from twistvpn.nameservers import IDnsConfigurator
     from twistvpn.peer import Peer
     from twistvpn.tun.netlink import NetworkConfigurator
 

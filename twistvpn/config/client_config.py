@@ -29,14 +29,14 @@ from twistvpn.config.values import (
     seconds,
 )
 from twistvpn.errors import AuthenticationRejected, ConfigError
-from twistvpn.interfaces import ALIKE, IClientSettings, Ifconfig, Ifconfig6
+from twistvpn.overrides import ALIKE, IClientSettings, Ifconfig, Ifconfig6
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from twistvpn.config.directive import Directive
     from twistvpn.config.settings import ServerSettings
-    from twistvpn.interfaces import ClientOverrides
+    from twistvpn.overrides import ClientOverrides
 
 DEFAULT = "DEFAULT"
 """The name of the file and the section for all clients that have none of their own."""

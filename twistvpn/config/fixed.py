@@ -7,7 +7,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from twistvpn.config.client_config import DEFAULT, read_overrides
-from twistvpn.interfaces import ALIKE
+from twistvpn.overrides import ALIKE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from twistvpn.config.directive import Directive
     from twistvpn.config.settings import ServerSettings
-    from twistvpn.interfaces import ClientOverrides
+    from twistvpn.overrides import ClientOverrides
 
 
 def check_distinct_addresses(

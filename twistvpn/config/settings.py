@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from twistvpn.interfaces import NOTHING_ASKED, ClientOverrides, DeviceType, SocketOptions
+from twistvpn.interfaces import NOTHING_ASKED, DeviceType, SocketOptions
+from twistvpn.overrides import ClientOverrides
 from twistvpn.wire.compression import Compression
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twistvpn.control.push_update import Change
-    from twistvpn.interfaces import ClientOverrides, IPool
+    from twistvpn.interfaces import IPool
+    from twistvpn.overrides import ClientOverrides
 
 H = TypeVar("H")
 

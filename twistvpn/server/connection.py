@@ -11,7 +11,7 @@ from twistvpn.consistency import option_differences
 from twistvpn.control.session import KeyEstablished, MessageReceived, RenegotiationFailed, SessionFailed
 from twistvpn.control.verify import common_name, tls_failure_words
 from twistvpn.errors import AuthenticationRejected, NegotiationError, PoolExhausted, TemporarilyRejected
-from twistvpn.interfaces import ALIKE
+from twistvpn.overrides import ALIKE
 from twistvpn.server.authentication import refusal
 from twistvpn.server.framing import choose_framing
 from twistvpn.server.offers import Agreement, agree
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
     from twistvpn.config.settings import DataSettings, Settings
     from twistvpn.control.session import Event
-    from twistvpn.interfaces import Buffer, ClientOverrides, Lease
+    from twistvpn.interfaces import Buffer, Lease
+    from twistvpn.overrides import ClientOverrides
     from twistvpn.peer import Peer
     from twistvpn.server.authentication import Admission, Examination, Examiner
 

@@ -27,8 +27,9 @@ from twistvpn.data.layers import LAYERS
 from twistvpn.data.routes import RouteTable
 from twistvpn.deadlines import DeadlineQueue
 from twistvpn.errors import AuthenticationRejected, ConfigError
-from twistvpn.interfaces import ALIKE, Frame, IFrameReceiver, Lease
+from twistvpn.interfaces import Frame, IFrameReceiver, Lease
 from twistvpn.link.addresses import readable
+from twistvpn.overrides import ALIKE
 from twistvpn.peer import Peer, build_peer
 from twistvpn.server.addresses import AddressBook, changed_lease
 from twistvpn.server.authentication import Examiner
@@ -55,16 +56,8 @@ if TYPE_CHECKING:
     from twistvpn.config.settings import Settings
     from twistvpn.crypto.wrapping import Wrapping
     from twistvpn.data.layers import PeerTable
-    from twistvpn.interfaces import (
-        Address,
-        Buffer,
-        ClientOverrides,
-        IAuthenticator,
-        IClientSettings,
-        ILink,
-        IPool,
-        ITun,
-    )
+    from twistvpn.interfaces import Address, Buffer, IAuthenticator, ILink, IPool, ITun
+    from twistvpn.overrides import ClientOverrides, IClientSettings
     from twistvpn.server.control_keys import ControlKeyring
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from twistvpn.config.settings import DataSettings
-    from twistvpn.interfaces import ClientOverrides
+    from twistvpn.overrides import ClientOverrides
     from twistvpn.wire.keymethod import KeyMethod2
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from twistvpn.config.settings import DataSettings, DeviceSettings, ServerSettings
-    from twistvpn.interfaces import ClientOverrides, Lease
+    from twistvpn.interfaces import Lease
+    from twistvpn.overrides import ClientOverrides
 
 _NCP_2_CIPHERS = ("AES-256-GCM", "AES-128-GCM")
 """What IV_NCP=2 without IV_CIPHERS stands for (2.4)."""

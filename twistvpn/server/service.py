@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from twistvpn.config.settings import DeviceSettings, Route, ServerSettings, Settings
-    from twistvpn.interfaces import IAuthenticator, IClientKeyVerifier, IClientSettings, ILinkReceiver, IPool, ITun
+    from twistvpn.interfaces import IAuthenticator, IClientKeyVerifier, ILinkReceiver, IPool, ITun
+    from twistvpn.overrides import IClientSettings
     from twistvpn.peer import Peer
     from twistvpn.server.listening import Listening
     from twistvpn.tun.netlink import NetworkConfigurator

@@ -9,7 +9,7 @@ import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from twistvpn.interfaces import DnsServer, DnsSettings
+from twistvpn.nameservers import DnsServer, DnsSettings
 from twistvpn.wire.options import split_words
 
 if TYPE_CHECKING:

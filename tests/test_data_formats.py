@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from twistvpn.consistency import local_occ_string
 from twistvpn.crypto.derive import DataKeys, DirectionKeys
 from twistvpn.data import limits
 from twistvpn.data.channel import Channel, DataKey
@@ -130,6 +131,27 @@ def test_both_ends_may_be_busy_and_renegotiate(few_packets_an_epoch: int, proto:
         assert_joined(vpn, few_packets_an_epoch)
         vpn.advance(5)
     assert vpn.client.times_connected == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("", "link-mtu 1541,tun-mtu 1500,proto UDPv4,auth SHA1,keysize 128"),
+        ("auth SHA256", "link-mtu 1553,tun-mtu 1500,proto UDPv4,auth SHA256,keysize 128"),
+        ("cipher AES-256-CBC", "link-mtu 1557,tun-mtu 1500,proto UDPv4,cipher AES-256-CBC,auth SHA1,keysize 256"),
+        (
+            "cipher AES-192-CBC\nauth SHA512",
+            "link-mtu 1601,tun-mtu 1500,proto UDPv4,cipher AES-192-CBC,auth SHA512,keysize 192",
+        ),
+        (
+            "data-ciphers AES-128-CBC:AES-256-GCM",
+            "link-mtu 1541,tun-mtu 1500,proto UDPv4,cipher AES-128-CBC,auth SHA1,keysize 128",
+        ),
+    ],
+)
+def test_old_peers_are_told_the_cipher_that_they_would_have_to_use(lines: str, told: str) -> None:
+    vpn = pair(server=lines)
+    assert told in local_occ_string(vpn.server.service.settings, vpn.client.link)
 
 
 # One channel

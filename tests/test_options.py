@@ -147,6 +147,13 @@ GCM_256 = "cipher AES-256-GCM,auth [null-digest],keysize 256"
             "link-mtu 1536,tun-mtu 1500,proto TCPv4_CLIENT,cipher CHACHA20-POLY1305,auth [null-digest],keysize 256",
         ),
         (Role.CLIENT, "udp", None, "link-mtu 1541,tun-mtu 1500,proto UDPv4,auth SHA1,keysize 128"),
+        (Role.CLIENT, "udp", "BF-CBC", "link-mtu 1541,tun-mtu 1500,proto UDPv4,cipher BF-CBC,auth SHA1,keysize 128"),
+        (
+            Role.SERVER,
+            "tcp",
+            "AES-128-CBC",
+            "link-mtu 1559,tun-mtu 1500,proto TCPv4_SERVER,cipher AES-128-CBC,auth SHA1,keysize 128",
+        ),
     ],
 )
 def test_occ_strings_are_what_stock_writes(role: Role, transport: Transport, cipher: str | None, expected: str) -> None:
@@ -155,10 +162,13 @@ def test_occ_strings_are_what_stock_writes(role: Role, transport: Transport, cip
 
 
 def test_occ_string_of_another_digest_and_mtu() -> None:
-    assert occ_string(Role.CLIENT, "tcp", auth="sha256") == (
+    assert occ_string(Role.CLIENT, "tcp", auth="sha256", auth_size=32) == (
         "V4,dev-type tun,link-mtu 1555,tun-mtu 1500,proto TCPv4_CLIENT,auth SHA256,keysize 128,key-method 2,tls-client"
     )
-    assert occ_string(Role.CLIENT, "udp", auth="SHA512", tun_mtu=1400) == (
+    # The published number for tls-client, AES-128-CBC and SHA1 is 1457.
+    assert "link-mtu 1457,tun-mtu 1400" in occ_string(Role.CLIENT, "udp", cipher="AES-128-CBC", tun_mtu=1400)
+    assert "link-mtu 1449,tun-mtu 1400" in occ_string(Role.CLIENT, "udp", cipher="AES-256-GCM", tun_mtu=1400)
+    assert occ_string(Role.CLIENT, "udp", auth="SHA512", auth_size=64, tun_mtu=1400) == (
         "V4,dev-type tun,link-mtu 1485,tun-mtu 1400,proto UDPv4,auth SHA512,keysize 128,key-method 2,tls-client"
     )
 

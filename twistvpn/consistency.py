@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from twistvpn.crypto.digests import digest_size
 from twistvpn.data.messages import OCC_MAGIC, OccKind
-from twistvpn.wire.options import occ_string, parse_occ
+from twistvpn.wire.options import negotiates_with_2_4, occ_string, parse_occ
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 
 _NOT_COMPARED = frozenset(
     {"V4", "key-method", "keydir", "proto", "tls-auth", "tun-ipv6", "cipher", "link-mtu", "tls-client", "tls-server"}
+    | {"keysize"}
 )
 """Items that stock peers do not compare either, as they are negotiated or differ by nature; and those that follow."""
+_NO_DIGEST = "[null-digest]"
+"""What one counts with whose own cipher authenticates, negotiated or not: it says nothing of `auth`."""
 
 _OTHER = {Role.CLIENT: Role.SERVER, Role.SERVER: Role.CLIENT}
 _HEADER = len(OCC_MAGIC) + 1
@@ -35,8 +39,10 @@ def _occ_string(settings: Settings, link: ILink, role: Role) -> str:
     return occ_string(
         role,
         "tcp" if link.is_stream else "udp",
-        cipher=data.ciphers_fallback or data.ciphers[0],
+        cipher=data.ciphers_fallback,
+        wanted=None if negotiates_with_2_4(data.ciphers) else data.ciphers[0],
         auth=control.auth,
+        auth_size=digest_size(control.auth),
         dev_type=settings.device.dev_type,
         tun_mtu=settings.device.mtu,
         wrapping=control.wrapping.value,
@@ -56,7 +62,7 @@ def option_differences(settings: Settings, link: ILink, theirs: str) -> list[str
     return [
         f"{name} is {_shown(wanted, name)} here and {_shown(found, name)} there"
         for name in names
-        if wanted.get(name) != found.get(name)
+        if wanted.get(name) != found.get(name) and _NO_DIGEST not in {wanted.get(name), found.get(name)}
     ]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from twistvpn.version import __version__
 from twistvpn.wire.compression import compression_info
-from twistvpn.wire.options import IvProto
+from twistvpn.wire.options import IvProto, negotiates_with_2_4
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -37,10 +37,6 @@ CAPABILITIES = (
 )
 
 
-NCP_2_CIPHERS = frozenset({"AES-256-GCM", "AES-128-GCM"})
-"""What IV_NCP=2 says that we take; servers of 2.4 know nothing else."""
-
-
 def peer_info(settings: Settings, methods: Collection[str], hardware_address: str | None) -> dict[str, str]:
     """Everything the server is told; `methods` is what the user can be shown (IV_SSO).
 
@@ -54,7 +50,7 @@ def peer_info(settings: Settings, methods: Collection[str], hardware_address: st
         "IV_PLAT": "linux",
         "IV_TCPNL": "1",
         "IV_MTU": str(max(LARGEST_PUSHED_MTU, settings.device.mtu)),
-        **({"IV_NCP": "2"} if {*data.ciphers} >= NCP_2_CIPHERS else {}),
+        **({"IV_NCP": "2"} if negotiates_with_2_4(data.ciphers) else {}),
         "IV_CIPHERS": ":".join(data.ciphers),
         "IV_PROTO": str(int(CAPABILITIES | IvProto.EPOCH if data.epochs else CAPABILITIES)),
         **compression_info(data.compression, data.allow_compression),

@@ -26,6 +26,11 @@ def hashlib_name(name: str) -> str:
     raise ConfigError(f"there is no digest {name!r}{hint}", option="auth")
 
 
+def digest_size(name: str) -> int:
+    """Return the bytes of a digest under either name; raises `ConfigError` where there is none."""
+    return hashlib.new(hashlib_name(name), usedforsecurity=False).digest_size
+
+
 def _usable() -> list[str]:
     return sorted(candidate for candidate in hashlib.algorithms_available if _has_fixed_size(candidate))
 

@@ -9,7 +9,6 @@ is as long as the digest.  IVs are random.  All integers are big-endian.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
 from twistvpn.crypto.ciphers import CBC_CIPHERS
+from twistvpn.crypto.digests import digest_size
 from twistvpn.data.aead import WindowedOpener
 from twistvpn.data.batches import BatchSealer
 
@@ -39,12 +39,12 @@ class CbcSealer(BatchSealer):
         takes and the digest has.
         """
         kind = CBC_CIPHERS[cipher]
-        digest_size = _digest_size(digest)
-        super().__init__(len(prefix) + digest_size + kind.block_size)
+        size = digest_size(digest)
+        super().__init__(len(prefix) + size + kind.block_size)
         self._algorithm = kind.open(key)
         self._block = kind.block_size
         self._digest = digest
-        self._hmac_key = hmac_key[:digest_size]
+        self._hmac_key = hmac_key[:size]
         self._prefix = prefix
 
     def sealed_size(self, text_size: int, /) -> int:
@@ -87,7 +87,7 @@ class CbcOpener(WindowedOpener):
         self._algorithm = kind.open(key)
         self._block = kind.block_size
         self._digest = digest
-        self._digest_size = _digest_size(digest)
+        self._digest_size = digest_size(digest)
         self._hmac_key = hmac_key[: self._digest_size]
         self.shortest = self._digest_size + 2 * self._block
 
@@ -118,7 +118,3 @@ class CbcOpener(WindowedOpener):
         if not 0 < padding <= block or text[-padding:] != bytes((padding,)) * padding:
             return None
         return text[:-padding] if len(text) - padding > PACKET_ID_SIZE else None
-
-
-def _digest_size(digest: str) -> int:
-    return hashlib.new(digest, usedforsecurity=False).digest_size

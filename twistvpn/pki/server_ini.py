@@ -62,6 +62,8 @@ tls-crypt-v2 = tls-crypt-v2.key
 [data]
 # The most wanted first.
 data-ciphers = {ciphers}
+# For clients that negotiate nothing.  2.4 compares it with the cipher in its profile, which is this one.
+data-ciphers-fallback = {fallback}
 
 [device]
 # An interface name, or tun for the first free tunN.
@@ -94,4 +96,5 @@ def server_ini(
         network=network,
         network6=f"network6 = {network6}" if network6 else "# network6 = fd00:1:2:3::/64",
         ciphers=":".join(ciphers),
+        fallback=ciphers[0],
     )

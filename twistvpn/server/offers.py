@@ -12,7 +12,7 @@ from twistvpn.crypto.ciphers import AEAD_CIPHERS
 from twistvpn.data.formats import PacketFormat
 from twistvpn.errors import NegotiationError
 from twistvpn.interfaces import DeviceType
-from twistvpn.wire.options import IvProto, iv_proto, parse_occ
+from twistvpn.wire.options import NCP_2_CIPHERS, IvProto, iv_proto, parse_occ
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from twistvpn.interfaces import Lease
     from twistvpn.overrides import ClientOverrides
 
-_NCP_2_CIPHERS = ("AES-256-GCM", "AES-128-GCM")
-"""What IV_NCP=2 without IV_CIPHERS stands for (2.4)."""
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
 _ADDRESS_OPTIONS = frozenset({"ifconfig", "ifconfig-ipv6"})
@@ -62,7 +60,7 @@ def choose_cipher(wanted: Sequence[str], fallback: str | None, info: Mapping[str
     if announced is not None:
         offered = [name.upper() for name in announced.split(":")]
     elif negotiates(info):
-        offered = [*_NCP_2_CIPHERS, own]
+        offered = [*NCP_2_CIPHERS, own]
     else:
         # Without negotiation the client uses the one it names, or what its admin and ours have agreed on.
         offered = [own or fallback or ""]

@@ -15,7 +15,7 @@ from twistvpn.wire.compression import Compression
 from twistvpn.wire.fragments import HEADER_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from twistvpn.wire.roles import Role
 
@@ -126,25 +126,40 @@ def _unescape(match: re.Match[str]) -> str:
     return char
 
 
+NCP_2_CIPHERS = ("AES-256-GCM", "AES-128-GCM")
+"""What IV_NCP=2 without IV_CIPHERS stands for (2.4)."""
+
+
+def negotiates_with_2_4(ciphers: Collection[str]) -> bool:
+    """Whether one that takes `ciphers` may say IV_NCP=2; others name one in their OCC string for peers of 2.4."""
+    return all(name in ciphers for name in NCP_2_CIPHERS)
+
+
 class _OccCipher(NamedTuple):
     """What a cipher adds to the OCC string: sizes in bits and bytes."""
 
     key_bits: int
     overhead: int
-    """Packet id and tag, and the IV and block that the first AEAD releases added by mistake."""
+    is_aead: bool
 
 
 _GCM_OVERHEAD = 4 + 16 + 12 + 16
+"""Packet id and tag, and the IV and block that the first AEAD releases added by mistake."""
+_AES_CBC_OVERHEAD = 4 + 16 + 16
 _OCC_CIPHERS = {
-    "AES-128-GCM": _OccCipher(128, _GCM_OVERHEAD),
-    "AES-192-GCM": _OccCipher(192, _GCM_OVERHEAD),
-    "AES-256-GCM": _OccCipher(256, _GCM_OVERHEAD),
-    "CHACHA20-POLY1305": _OccCipher(256, 4 + 16 + 12 + 1),
+    "AES-128-GCM": _OccCipher(128, _GCM_OVERHEAD, is_aead=True),
+    "AES-192-GCM": _OccCipher(192, _GCM_OVERHEAD, is_aead=True),
+    "AES-256-GCM": _OccCipher(256, _GCM_OVERHEAD, is_aead=True),
+    "CHACHA20-POLY1305": _OccCipher(256, 4 + 16 + 12 + 1, is_aead=True),
+    "AES-128-CBC": _OccCipher(128, _AES_CBC_OVERHEAD, is_aead=False),
+    "AES-192-CBC": _OccCipher(192, _AES_CBC_OVERHEAD, is_aead=False),
+    "AES-256-CBC": _OccCipher(256, _AES_CBC_OVERHEAD, is_aead=False),
+    "BF-CBC": _OccCipher(128, 4 + 8 + 8, is_aead=False),
 }
+_UNNAMED_CIPHER = _OCC_CIPHERS["BF-CBC"]
+"""What peers that have not named any count with."""
 _TAP_EXTRA = 32
 """Bytes that peers count to the MTU of a tap, for the Ethernet header and what may stand beside it."""
-_BF_CBC_OVERHEAD = 4 + 8 + 8
-_OCC_DIGEST_SIZES = {"MD5": 16, "SHA1": 20, "SHA224": 28, "SHA256": 32, "SHA384": 48, "SHA512": 64}
 
 
 def occ_string(
@@ -152,7 +167,9 @@ def occ_string(
     transport: Literal["udp", "tcp"],
     *,
     cipher: str | None = None,
+    wanted: str | None = None,
     auth: str = "SHA1",
+    auth_size: int = 20,
     dev_type: DeviceType = DeviceType.TUN,
     tun_mtu: int = 1500,
     wrapping: str = "none",
@@ -162,13 +179,13 @@ def occ_string(
 ) -> str:
     """Write the options as stock 2.6 tells them to its peer, for comparison ("occ").
 
-    `cipher` is that of peers that negotiate none (`data-ciphers-fallback`); without one the string looks like that of a
-    stock peer that has not named any.  `wrapping` is 'tls-auth', 'tls-crypt' or 'none'.  Any compression framing goes
-    by the name comp-lzo, and `fragment`, whatever its limit, by mtu-dynamic.
+    `cipher` is that of peers that negotiate none (`data-ciphers-fallback`); without one the string is that of a stock
+    peer that has not named any, but for `wanted`, which peers without IV_CIPHERS may follow.  `auth_size` is that of
+    the digest `auth` in bytes, `wrapping` 'tls-auth', 'tls-crypt' or 'none'.  Any compression framing goes by the name
+    comp-lzo, and `fragment`, whatever its limit, by mtu-dynamic.
     """
-    sizes = _OCC_CIPHERS.get(cipher or "")
-    digest_size = _OCC_DIGEST_SIZES.get(auth.upper(), 0)
-    overhead = sizes.overhead if sizes else _BF_CBC_OVERHEAD + digest_size
+    sizes = _OCC_CIPHERS.get(cipher or "", _UNNAMED_CIPHER)
+    overhead = sizes.overhead + (0 if sizes.is_aead else auth_size)
     if dev_type is DeviceType.TAP:
         tun_mtu += _TAP_EXTRA
     overhead += 1 + (2 if transport == "tcp" else 0)  # opcode, length prefix
@@ -183,9 +200,9 @@ def occ_string(
         "comp-lzo" if compression is not Compression.NONE else None,
         "mtu-dynamic" if fragment is not None else None,
         None if key_direction is None or wrapping != "tls-auth" else f"keydir {key_direction}",
-        f"cipher {cipher}" if sizes else None,
-        f"auth {'[null-digest]' if sizes else auth.upper()}",
-        f"keysize {sizes.key_bits if sizes else 128}",
+        f"cipher {cipher or wanted}" if cipher or wanted else None,
+        f"auth {'[null-digest]' if sizes.is_aead else auth.upper()}",
+        f"keysize {sizes.key_bits}",
         "tls-auth" if wrapping == "tls-auth" else None,
         "key-method 2",
         f"tls-{role.value}",

@@ -24,6 +24,7 @@ from twistvpn.server.factory import ClientProtocol, VpnFactory
 from twistvpn.server.offers import network_options
 from twistvpn.server.pool import pool_range
 from twistvpn.server.service import own_addresses
+from twistvpn.server.status import format_status
 from twistvpn.testing import pair
 from twistvpn.wire.options import occ_string
 from twistvpn.wire.roles import Role
@@ -327,6 +328,8 @@ class TapTests(SynchronousTestCase):
         recorder.transport.write(frame(ALICE, BOB))
         vpn.advance(1)
         assert self.arrived() == {"alice": [frame(ALICE, BOB)]}
+        status = format_status(vpn.server.factory, vpn.clock.seconds()).splitlines()
+        assert [line.split(",")[:2] for line in status if "@" in line] == [["02:00:00:00:00:0a@0", "alice"]]
 
     def test_clients_reach_each_other_where_they_may(self) -> None:
         self.start("client-to-client")

@@ -83,6 +83,17 @@ def test_both_families_over_a_tap(make_lab: MakeLab, proto: str, server_kind: st
         assert not peer.process.lines("WARNING: '(dev-type|tun-mtu)'"), peer.process.log()
 
 
+@pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
+def test_frames_inside_compressions_framing_and_fragments(lab: Lab, server_kind: str, client_kind: str) -> None:
+    lab.tunnel = Tunnel(dev=TAP)
+    # The address begins with the byte that this framing escapes.
+    both = ["compress stub-v2", "fragment 1000"]
+    lab.server(server_kind, *both, "lladdr 50:00:00:00:00:01", "mssfix 0").start()
+    client = lab.client(client_kind, "client", *both, "mssfix 0")
+    client.start()
+    lab.exchange(client, MEGABYTE)
+
+
 @pytest.mark.shows("client-to-client", "lladdr")
 @pytest.mark.parametrize(("server_kind", "client_kind"), BOTH_OURS)
 def test_clients_reach_each_other(lab: Lab, server_kind: str, client_kind: str) -> None:

@@ -113,6 +113,13 @@ class MacTable(Generic[P]):
         port = self._port_of(address, self._seconds())
         return None if port is None else port.peer
 
+    def behind(self, peer: P, vlan: int = 0) -> list[tuple[str, float]]:
+        """Return the addresses that `peer` has, as ADDRESS@VLAN for people, each with the second of its last frame."""
+        port = self._ports.get(peer)
+        if port is None:
+            return []
+        return [(f"{address.hex(':')}@{vlan}", seen) for address, seen in port.last_seen.items()]
+
     def _port_of(self, address: bytes, now: float) -> _Port[P] | None:
         if address in self.own:
             return self._tap

@@ -134,6 +134,11 @@ class VlanTable(Generic[P]):
         found = (table.lookup_address(address) for table in self._vlans.values())
         return next((peer for peer in found if peer is not None), None)
 
+    def behind(self, peer: P) -> list[tuple[str, float]]:
+        """See `MacTable.behind`."""
+        vlan = self._vlan_of.get(peer)
+        return [] if vlan is None else self._vlans[vlan].behind(peer, vlan)
+
     def split_by_peer(self, frames: Iterable[Frame]) -> list[tuple[P, list[Frame]]]:
         """Sort the frames of one batch from the tap by the peers of their VLAN that they go to, tags taken off."""
         by_vlan: dict[int, list[Frame]] = {}

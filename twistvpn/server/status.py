@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from twistvpn.data.bridge import MacTable
+from twistvpn.data.vlan import VlanTable
 from twistvpn.link.addresses import readable
 from twistvpn.wire.options import printable
 
@@ -23,7 +25,7 @@ def format_status(factory: VpnFactory, now: float) -> str:
         *(_client(connection) for connection in connected),
         "ROUTING TABLE",
         "Virtual Address,Common Name,Real Address,Last Ref",
-        *(line for connection in connected for line in _routes(connection)),
+        *(line for connection in connected for line in _routes(factory, connection)),
         "GLOBAL STATS",
         *(f"Dropped {reason},{count}" for reason, count in sorted(dropped(factory).items())),
         "END",
@@ -61,9 +63,13 @@ def _client(connection: ServerConnection) -> str:
     )
 
 
-def _routes(connection: ServerConnection) -> list[str]:
+def _routes(factory: VpnFactory, connection: ServerConnection) -> list[str]:
+    name, address = _name(connection), readable(connection.peer.address)
+    if isinstance(factory.routes, MacTable | VlanTable):
+        behind = factory.routes.behind(connection.peer)
+        return [f"{station},{name},{address},{_time(seen)}" for station, seen in behind]
     heard = connection.peer.channel.last_received or connection.since
     return [
-        f"{network},{_name(connection)},{readable(connection.peer.address)},{_time(heard)}"
+        f"{network},{name},{address},{_time(heard)}"
         for network in (*(connection.lease.addresses if connection.lease else ()), *connection.overrides.iroutes)
     ]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.interop.netns import Namespace, join
+from tests.interop.netns import Namespace, join, run
 from tests.interop.peers import GATEWAY6, OURS, STOCK
+from tests.interop.transfer import transfer
 from tests.interop.tunnel import Tunnel
 from tests.interop.waiting import wait_until
 
@@ -146,6 +147,11 @@ def test_a_host_behind_the_servers_bridge(lab: Lab, lan: Namespace, server_kind:
     assert [neighbour["lladdr"] for neighbour in neighbours] == [links(client.namespace)[TAP]]
     routes = client.namespace.ip_json("route", "show", "192.168.77.0")
     assert [route["gateway"] for route in routes] == [LAN_BRIDGE]
+    # Nobody there knows of the tunnel: what fills an Ethernet frame must pass too.
+    ping = lan.command("ping", "-n", "-c", "3", "-i", "0.2", "-W", "2", "-M", "do", "-s", "1472", client.address)
+    assert " 0% packet loss" in run(*ping)
+    transfer(lan, client.namespace, client.address, MEGABYTE)
+    transfer(client.namespace, lan, LAN_HOST, MEGABYTE)
 
 
 @pytest.mark.shows("server-bridge")

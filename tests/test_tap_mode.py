@@ -219,12 +219,15 @@ def test_occ_strings_of_a_tap(transport: Literal["udp", "tcp"], cipher: str | No
 # What a client makes of it
 
 
-def configure(*pushed: str, options: str = "") -> FakeHost:
+def client_network(host: FakeHost, options: str = "") -> ClientNetwork:
     text = f"client\ndev tap\nremote 203.0.113.1\n<ca>\n{authority().certificate_pem}</ca>\n"
     settings = parse(f"{text}<auth-user-pass>\nalice\nsecret\n</auth-user-pass>\n{options}", "test", "/")
+    return ClientNetwork(settings, cast("NetworkConfigurator", host), "tap0")
+
+
+def configure(*pushed: str, options: str = "") -> FakeHost:
     host = FakeHost()
-    network = ClientNetwork(settings, cast("NetworkConfigurator", host), "tap0")
-    network.apply(parse_pushed(pushed, settings.device.dev_type), "203.0.113.1")
+    client_network(host, options).apply(parse_pushed(pushed, DeviceType.TAP), "203.0.113.1")
     return host
 
 
@@ -264,10 +267,37 @@ def test_redirected_traffic_goes_through_the_neighbour() -> None:
 
 def test_without_an_address_the_tap_is_left_to_a_dhcp_client() -> None:
     with capturedLogs() as events:
-        host = configure("route-gateway dhcp", "route 192.168.7.0 255.255.255.0")
+        host = configure("route 192.168.7.0 255.255.255.0")
     assert host.is_up
     assert host.addresses == host.routes == []
     assert any("no gateway inside the tunnel is known" in event["log_format"] for event in events)
+
+
+@pytest.mark.parametrize("own", ["", "route-gateway dhcp\n"])
+def test_routes_wait_for_the_router_that_a_dhcp_server_names(own: str) -> None:
+    host = FakeHost()
+    client = client_network(host, own)
+    pushed = parse_pushed(
+        [
+            "route 192.168.7.0 255.255.255.0 default 5",
+            "route 192.168.8.0 255.255.255.0 10.8.0.9",
+            *([] if own else ["route-gateway dhcp"]),
+        ],
+        DeviceType.TAP,
+    )
+    client.apply(pushed, "203.0.113.1")
+    assert client.awaits_router(pushed)
+    assert host.routes == ["192.168.8.0/24 via 10.8.0.9 dev tap0"]
+    for _ in range(2):
+        client.router_found(IPv4Address("10.8.0.1"))
+        assert host.routes[1:] == ["10.8.0.1/32 dev tap0", "192.168.7.0/24 via 10.8.0.1 dev tap0 metric 5"]
+
+
+def test_a_gateway_of_our_own_serves_where_none_is_pushed() -> None:
+    routes = ["ifconfig 10.8.0.2 255.255.255.0", "route 192.168.7.0 255.255.255.0"]
+    assert configure(*routes, options="route-gateway 10.8.0.5\n").routes == ["192.168.7.0/24 via 10.8.0.5 dev tap0"]
+    pushed = configure(*routes, "route-gateway 10.8.0.1", options="route-gateway 10.8.0.5\n")
+    assert pushed.routes == ["192.168.7.0/24 via 10.8.0.1 dev tap0"]
 
 
 # Frames

@@ -171,6 +171,26 @@ def test_addresses_that_come_from_elsewhere(
     assert lan.answers("192.168.50.77")
 
 
+@pytest.mark.shows("route-gateway")
+def test_the_gateway_that_a_dhcp_server_names(lab: Lab, lan: Namespace) -> None:
+    start_bridged(lab, STOCK, "server-bridge", 'push "route 192.168.77.0 255.255.255.0"')
+    client = lab.client(OURS)
+    client.process.start()
+    client.process.wait_for_line("connected to")
+    grant = b"\2\1\6\0" + bytes(232) + b"\x63\x82\x53\x63\x35\1\5\3\4" + socket.inet_aton(LAN_BRIDGE) + b"\xff"
+    with frames_on_tap(client.namespace) as tap, lan.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as dhcp_server:
+        dhcp_server.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        dhcp_server.bind((LAN_HOST, 67))
+        dhcp_server.sendto(grant, ("192.168.50.255", 68))
+        arrived = next(frame for frame in iter(lambda: tap.recv(2000), b"") if b"\x63\x82\x53\x63" in frame)
+    assert socket.inet_aton(LAN_BRIDGE) not in arrived, "the host's DHCP client gets no default route"
+
+    def gateways() -> list[str]:
+        return [route["gateway"] for route in client.namespace.ip_json("route", "show", "192.168.77.0/24")]
+
+    wait_until(lambda: gateways() == [LAN_BRIDGE], "the route goes through the DHCP server's router")
+
+
 def test_vlan_tags_pass_through(lab: Lab) -> None:
     lab.tunnel = Tunnel(dev=TAP)
     lab.server(OURS).start()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
+from twistvpn.config.settings import BY_DHCP
 from twistvpn.control.push import NET_GATEWAY, VPN_GATEWAY, PushedRoute
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import DeviceType
@@ -65,6 +66,9 @@ class ClientNetwork:
         self._outside: dict[int, NextHop] = {}
         self._gateways: dict[int, IPv4Address | IPv6Address | None] = {}
         """What routes into a tap go through, by IP version.  A tun has no neighbours: the device is the way."""
+        self._is_waiting = False
+        self._waiting: list[tuple[IPv4Network | IPv6Network, int | None]] = []
+        """Routes into the tap, with their metrics, for which a DHCP server has yet to name the gateway."""
 
     def prepare(self, server: str) -> None:
         """See to it that a server (an address) can be reached although all traffic goes into the tunnel already."""
@@ -102,7 +106,7 @@ class ClientNetwork:
         self._add_peer_routes(pushed)
 
     def _set_routes(self, pushed: PushedOptions, server: str) -> None:
-        self._gateways = self._inner_gateways(pushed)
+        self._gateways, self._is_waiting = self._inner_gateways(pushed), self.awaits_router(pushed)
         self._redirect(pushed, server)
         client = self._settings.client
         assert client is not None
@@ -117,6 +121,7 @@ class ClientNetwork:
         """Take back every address and route."""
         self._host.undo()
         self._outside.clear()
+        self._waiting.clear()
         self._applied = None
 
     def _add_addresses(self, pushed: PushedOptions) -> None:
@@ -150,7 +155,29 @@ class ClientNetwork:
     def _inner_gateways(self, pushed: PushedOptions) -> dict[int, IPv4Address | IPv6Address | None]:
         if self._settings.device.dev_type is DeviceType.TUN:
             return {}
-        return {4: pushed.vpn_gateway, 6: pushed.gateway6 or pushed.peer_address6}
+        client = self._settings.client
+        gateway = pushed.vpn_gateway
+        if gateway is None and client is not None and client.route_gateway not in {None, BY_DHCP}:
+            gateway = IPv4Address(client.route_gateway)
+        return {4: gateway, 6: pushed.gateway6 or pushed.peer_address6}
+
+    def awaits_router(self, pushed: PushedOptions) -> bool:
+        """Whether a DHCP server inside the tap tells the gateway (`route-gateway dhcp`)."""
+        client = self._settings.client
+        is_own_wish = client is not None and client.route_gateway == BY_DHCP and pushed.vpn_gateway is None
+        return self._settings.device.dev_type is DeviceType.TAP and (pushed.gateway_by_dhcp or is_own_wish)
+
+    def router_found(self, router: IPv4Address) -> None:
+        """Set the routes that have waited for the gateway, which gets one first: the host may have no address yet."""
+        if self._gateways.get(4) == router:
+            return
+        self._gateways[4] = router
+        self.log.info("a DHCP server inside the tunnel names the gateway {router}", router=router)
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._try_route(IPv4Network(router), None, self._ifname)
+        for network, metric in waiting:
+            self._try_route(network, router, self._ifname, metric)
 
     def _redirect(self, pushed: PushedOptions, server: str) -> None:
         flags = self._redirect_flags(pushed)
@@ -223,7 +250,9 @@ class ClientNetwork:
             return
         named = None if gateway in {None, VPN_GATEWAY} else ip_address(gateway)
         through = named or self._gateways[network.version]
-        if through is None:
+        if through is None and network.version == 4 and self._is_waiting:
+            self._waiting.append((network, metric))
+        elif through is None:
             self.log.warn("no route to {network}: no gateway inside the tunnel is known", network=network)
         else:
             self._try_route(network, through, self._ifname, metric)

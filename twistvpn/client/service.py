@@ -25,6 +25,7 @@ from twistvpn.control.keys import control_key
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts, validity_problem
 from twistvpn.data import kernel
+from twistvpn.data.dhcp import take_router
 from twistvpn.data.icmp6 import part_ipv6
 from twistvpn.data.layers import LAYERS
 from twistvpn.deadlines import DeadlineQueue
@@ -129,6 +130,8 @@ class VpnClientService(Service):
         self._tun: ITun | None = None
         self._offloads = 0
         self._blocks_ipv6 = False
+        self._awaits_router = False
+        """Whether what DHCP servers say is looked at (`route-gateway dhcp`)."""
         self._written = 0
         """Frames for the tun in the batch at hand."""
         self._layer = LAYERS[settings.device.dev_type]
@@ -354,6 +357,7 @@ class VpnClientService(Service):
         try:
             if self._network is not None:
                 self._network.apply(pushed, self._remotes.host, self._path_mtu(pushed))
+                self._awaits_router = self._network.awaits_router(pushed)
         except EnvironmentRefusal as error:
             self._fail(str(error))
             return False
@@ -367,6 +371,10 @@ class VpnClientService(Service):
 
     def packets_received(self, packets: list[Buffer]) -> None:
         """Packets from the server go to the host."""
+        if self._awaits_router and self._network is not None:
+            router = take_router(packets)
+            if router is not None:
+                self._network.router_found(router)
         if self._tun is not None:
             frames = self._layer.coalesce(packets, self._offloads)
             self._written += len(frames)

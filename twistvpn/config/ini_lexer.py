@@ -107,6 +107,7 @@ SECTIONS: dict[str, dict[str, Form]] = {
         "route-nopull": Form.FLAG,
         "route-metric": Form.WHOLE,
         "redirect-gateway": Form.WORDS,
+        "route-gateway": Form.WHOLE,
         "redirect-private": Form.WORDS,
         "dns": Form.WORD_LINES,
         "dhcp-option": Form.WORD_LINES,

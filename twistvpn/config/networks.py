@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
-from twistvpn.config.settings import Route
+from twistvpn.config.settings import BY_DHCP, Route
 from twistvpn.config.values import any_network, integer, ipv4, ipv4_network, ipv6, ipv6_network
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def openvpn_routes(directives: Directives) -> tuple[Route, ...]:
     through6 = str(ipv6(gateway6, gateway6.args[0])) if gateway6 is not None else None
     defaults = Route(
         IPv4Network("0.0.0.0/0"),
-        _gateway4(gateway, gateway.args[0]) if gateway is not None else None,
+        _gateway4(gateway, gateway.args[0]) if gateway is not None and gateway.args[0] != BY_DHCP else None,
         integer(metric, metric.args[0]) if metric is not None else None,
     )
     return tuple(
@@ -49,6 +49,14 @@ def _openvpn_route6(directive: Directive, defaults: Route, through: str | None) 
         through if gateway in {"", "default"} else str(ipv6(directive, gateway)),
         defaults.metric if metric in {"", "default"} else integer(directive, metric),
     )
+
+
+def read_route_gateway(directives: Directives) -> str | None:
+    """A client's `route-gateway`: an address, or 'dhcp'."""
+    directive = directives.last("route-gateway")
+    if directive is None:
+        return None
+    return BY_DHCP if directive.args[0] == BY_DHCP else str(ipv4(directive, directive.args[0]))
 
 
 def _gateway4(directive: Directive, text: str) -> str:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from twistvpn.wire.roles import Role
 
 
+BY_DHCP = "dhcp"
+"""A gateway that a DHCP server inside the tunnel names."""
+
+
 class ControlWrapping(Enum):
     """What protects control packets before TLS does."""
 
@@ -428,6 +432,8 @@ class ClientSettings:
     local_port: int = 0
     floats: bool = False
     """The server may answer from another address than it is written to, and move (`float`)."""
+    route_gateway: str | None = None
+    """`route-gateway`: what routes into a tap go through, an address, or 'dhcp'; None: what the server pushes."""
     redirect_gateway: tuple[str, ...] | None = None
     """The flags of a `redirect-gateway` of our own; None when there is none (it may still be pushed)."""
     tls_exit: bool = False

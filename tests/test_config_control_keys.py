@@ -84,6 +84,7 @@ def test_a_server_may_have_a_shared_key_beside_it(files: ConfigFiles, other: str
             SERVER_OVPN + "tls-crypt-v2 tls-crypt-v2.key cookies",
             "'cookies' is not one of allow-noncookie, force-cookie",
         ),
+        (SERVER_OVPN + "tls-crypt-v2 [inline] force-cookie", "tls-crypt-v2: cannot read"),
         (SERVER_OVPN + "tls-crypt-v2-max-age 3", "there is no tls-crypt-v2 whose keys could be too old"),
         (SERVER_OVPN + "tls-crypt-v2 tls-crypt-v2.key\ntls-crypt-v2-max-age 0", "tls-crypt-v2-max-age: "),
         (CLIENT_OVPN + "tls-crypt-v2 client-v2.key\ntls-crypt-v2-max-age 3", "has no meaning for a client"),

@@ -27,7 +27,10 @@ def modern(item: Directive) -> Directive | None:
     if item.name == "client-cert-not-required" and not item.args:
         item = replace(item, args=("none",))
     if item.args[:1] == ("[inline]",) and not item.inline:
-        return replace(item, name="key-direction", args=item.args[1:]) if len(item.args) > 1 else None
+        if len(item.args) == 1:
+            return None
+        if item.name == "tls-auth":
+            return replace(item, name="key-direction", args=item.args[1:])
     return replace(item, name=ALIASES.get(item.name, item.name))
 
 

@@ -146,6 +146,9 @@ class Fragmenter:
 
     def _assembly(self, sequence: int, size: int, now: float, drops: Counter[str]) -> _Assembly:
         """The packet that a part of this size belongs to; those that it shows to be past are given up."""
+        assembly = self._assemblies.get(sequence)
+        if assembly is not None and assembly.size == size and now < assembly.touched + TIME_TO_LIVE:
+            return assembly
         ahead = (sequence - self._newest + SEQUENCES // 2) % SEQUENCES - SEQUENCES // 2
         if abs(ahead) >= WINDOW:
             self._give_up(list(self._assemblies), drops)
@@ -154,12 +157,9 @@ class Fragmenter:
             self._newest = sequence
             self._give_up([old for old in self._assemblies if (sequence - old) % SEQUENCES >= WINDOW], drops)
         self._give_up([old for old, one in self._assemblies.items() if one.touched + TIME_TO_LIVE <= now], drops)
-        assembly = self._assemblies.get(sequence)
-        if assembly is not None and assembly.size != size:
+        if sequence in self._assemblies:
             self._give_up([sequence], drops)
-            assembly = None
-        if assembly is None:
-            assembly = self._assemblies[sequence] = _Assembly(size)
+        assembly = self._assemblies[sequence] = _Assembly(size)
         return assembly
 
     def _give_up(self, sequences: Sequence[int], drops: Counter[str]) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from twistvpn.crypto.derive import DataKeys, DirectionKeys
 from twistvpn.data import kernel
 from twistvpn.data.channel import Channel, DataKey
+from twistvpn.data.formats import PacketFormat
 from twistvpn.data.offload import VnetHeader
 from twistvpn.data.routes import RouteTable
 from twistvpn.interfaces import Frame
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
     from twistvpn.interfaces import Buffer
 
 REPETITIONS = 30
+FORMATS = [
+    ("AES-256-GCM", PacketFormat.CLASSIC),
+    ("AES-256-GCM", PacketFormat.EPOCH),
+    ("CHACHA20-POLY1305", PacketFormat.EPOCH),
+    ("AES-256-CBC", PacketFormat.CLASSIC),
+]
 
 
 def super_packet(payload_size: int, count: int) -> Frame:
@@ -37,12 +44,12 @@ def super_packet(payload_size: int, count: int) -> Frame:
     return Frame(header + ends + transport + payload, VnetHeader(1, 1, 52, payload_size, 20, 16).encode())
 
 
-def channel_pair(cipher: str) -> tuple[Channel, Channel]:
+def channel_pair(cipher: str, packet_format: PacketFormat) -> tuple[Channel, Channel]:
     """Two channels whose keys fit each other."""
     one, other = (DirectionKeys(os.urandom(64), os.urandom(64)) for _ in range(2))
     ours, theirs = Channel(max_mss=1400), Channel(max_mss=1400)
-    ours.install(DataKey(0, cipher, DataKeys(one, other), 1), 0.0)
-    theirs.install(DataKey(0, cipher, DataKeys(other, one), 1), 0.0)
+    for channel, keys in ((ours, DataKeys(one, other)), (theirs, DataKeys(other, one))):
+        channel.install(DataKey(0, cipher, keys, 1, auth="SHA256", packet_format=packet_format), 0.0)
     return ours, theirs
 
 
@@ -67,18 +74,19 @@ def main(packet_size: int) -> None:
     report("clamp_mss (nothing to clamp)", count, lambda: kernel.clamp_mss(packets, 1400))
     report("routes.split_by_peer", count, lambda: routes.split_by_peer(frames))
     report("routes.check_sources", count, lambda: routes.check_sources("peer", packets))
-    for cipher in ("AES-256-GCM", "CHACHA20-POLY1305"):
-        ours, theirs = channel_pair(cipher)
+    for cipher, packet_format in FORMATS:
+        ours, theirs = channel_pair(cipher, packet_format)
+        name = cipher if packet_format is PacketFormat.CLASSIC else f"{cipher}, epochs"
         sealed = iter([ours.seal(frames, 1.0) for _ in range(REPETITIONS)])
-        report(f"channel.seal, packets, {cipher}", count, lambda channel=ours: channel.seal(frames, 1.0))  # type: ignore[misc]
-        report(f"channel.seal, super-packet, {cipher}", count, lambda channel=ours: channel.seal([frame], 1.0))  # type: ignore[misc]
+        report(f"channel.seal, packets, {name}", count, lambda channel=ours: channel.seal(frames, 1.0))  # type: ignore[misc]
+        report(f"channel.seal, super-packet, {name}", count, lambda channel=ours: channel.seal([frame], 1.0))  # type: ignore[misc]
         report(
-            f"channel.open, {cipher}",
+            f"channel.open, {name}",
             count,
             lambda channel=theirs, batches=sealed: [channel.open(run, 1.0) for run in next(batches)],  # type: ignore[misc]
         )
     single_frame = [frames[0]]
-    ours, theirs = channel_pair("AES-256-GCM")
+    ours, theirs = channel_pair("AES-256-GCM", PacketFormat.EPOCH)
     alone = iter([ours.seal(single_frame, 1.0)[0] for _ in range(REPETITIONS)])
     report("channel.seal, a batch of one, AES-256-GCM", 1, lambda: ours.seal(single_frame, 1.0))
     report("channel.open, a batch of one, AES-256-GCM", 1, lambda: theirs.open(next(alone), 1.0))

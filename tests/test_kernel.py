@@ -327,6 +327,16 @@ def test_plaintexts_that_are_no_packets_keep_their_place_where_they_are_not_sort
     assert opener.open(run.data, run.size, 4, 0.0) == Opened([], [], 0, 4, 0)
 
 
+@pytest.mark.parametrize("kind", [AES, EPOCH, *CBC[:2]], ids=str)
+def test_a_key_that_has_seen_too_many_forgeries_opens_no_more(kind: Kind) -> None:
+    ((run,), _) = kind.sealer(compiled, V2).seal([Frame(b"E text")] * 3)
+    for opener in openers(kind):
+        opener.failures = 1 << 36
+        assert len(opener.open(run.data, run.size, 4, 0.0).packets) == 3
+        opener.failures += 1
+        assert opener.open(run.data, run.size, 4, 0.0) == Opened([], [], 3, 0, 0)
+
+
 @given(st.integers(1, 130), st.lists(st.integers(0, 300) | st.integers(0, 2**32 - 2), max_size=60))
 def test_the_replay_window_is_the_same(window: int, packet_ids: list[int]) -> None:
     sealer = compiled.Sealer("AES-256-GCM", KEY, IV, V1)

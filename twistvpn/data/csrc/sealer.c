@@ -1,11 +1,6 @@
 /* Sealing: a batch of frames becomes runs of data packets, segmented, clamped and encrypted where they lie. */
-#include "kernel.h"
+#include "sealer.h"
 
-#include <structmember.h>
-
-#include "aead.h"
-#include "cbc.h"
-#include "epoch.h"
 #include "inet.h"
 #include "mss.h"
 #include "source.h"
@@ -17,19 +12,6 @@ enum {
 
 #define MAX_PACKET_ID 0xFFFFFFFFull
 #define MAX_EPOCH_PACKET_ID 0xFFFFFFFFFFFFull
-#define LONGEST_TEXT ((size_t)1 << 30) /* libcrypto counts in int */
-
-typedef struct {
-    PyObject_HEAD
-    const struct cipher *cipher;
-    struct aead aead;     /* unused in CBC mode */
-    struct cbc *cbc;      /* NULL but in CBC mode */
-    struct secret secret; /* epoch 0 where keys have no epochs */
-    uint8_t prefix[LONGEST_PREFIX];
-    size_t prefix_size;
-    unsigned long long packet_id, blocks;
-    char is_busy; /* a thread is at work without the interpreter's lock */
-} Sealer;
 
 struct run {
     PyObject *bytes;
@@ -45,18 +27,6 @@ struct batch {
     unsigned long long packets, blocks;
     unsigned malformed;
 };
-
-static size_t text_at(const Sealer *self)
-{
-    return self->cbc ? cbc_text_at(self->cbc, self->prefix_size)
-                     : aead_text_at(self->aead.packet_id, self->prefix_size);
-}
-
-static size_t sealed_size(const Sealer *self, size_t text)
-{
-    return self->cbc ? cbc_sealed(self->cbc, self->prefix_size, text)
-                     : self->prefix_size + self->aead.packet_id + TAG + text;
-}
 
 /* Encrypt the text that stands in its place in a datagram, and write the rest.  Returns 0 if libcrypto fails. */
 static int seal_one(Sealer *self, uint8_t *datagram, unsigned long long packet_id, size_t length)
@@ -138,7 +108,7 @@ static int plan_runs(const Sealer *self, struct batch *batch)
     for (Py_ssize_t index = 0; index < batch->source_count; index++) {
         const struct plan *plan = &batch->sources[index].plan;
         for (size_t segment = 0; segment < plan->count; segment++) {
-            size_t text = segment_length(plan, segment), length = sealed_size(self, text);
+            size_t text = segment_length(plan, segment), length = sealer_sealed_size(self, text);
             if (!room || length > run->size) {
                 if (!(run = add_run(batch)))
                     return 0;
@@ -163,7 +133,7 @@ static int plan_runs(const Sealer *self, struct batch *batch)
 static int seal_runs(Sealer *self, const struct batch *batch, unsigned largest_mss)
 {
     const struct run *run = batch->runs;
-    size_t before = text_at(self);
+    size_t before = sealer_text_at(self);
     unsigned long long packet_id = self->packet_id;
     uint8_t *at = NULL, *end = NULL;
     for (Py_ssize_t index = 0; index < batch->source_count; index++) {
@@ -180,7 +150,7 @@ static int seal_runs(Sealer *self, const struct batch *batch, unsigned largest_m
                 clamp_mss(text, length, largest_mss);
             if (!seal_one(self, at, ++packet_id, length))
                 return 0;
-            at += sealed_size(self, length);
+            at += sealer_sealed_size(self, length);
         }
     }
     return 1;
@@ -232,7 +202,7 @@ static PyObject *seal_batch(Sealer *self, const struct state *state, struct batc
     return result(state, batch);
 }
 
-static PyObject *sealer_seal(Sealer *self, PyObject *const *args, Py_ssize_t count)
+PyObject *sealer_seal(Sealer *self, PyObject *const *args, Py_ssize_t count)
 {
     const struct state *state = PyType_GetModuleState(Py_TYPE(self));
     unsigned largest_mss = 0;
@@ -256,223 +226,3 @@ static PyObject *sealer_seal(Sealer *self, PyObject *const *args, Py_ssize_t cou
     Py_DECREF(frames);
     return sealed;
 }
-
-static PyObject *sealer_sealed_size(Sealer *self, PyObject *size)
-{
-    size_t text = PyLong_AsSize_t(size);
-    if (text == (size_t)-1 && PyErr_Occurred())
-        return NULL;
-    if (text > LONGEST_TEXT)
-        return PyErr_Format(PyExc_OverflowError, "a packet that is too long");
-    return PyLong_FromSize_t(sealed_size(self, text));
-}
-
-static PyObject *sealer_largest_text(Sealer *self, PyObject *size)
-{
-    Py_ssize_t datagram = PyLong_AsSsize_t(size);
-    if (datagram == -1 && PyErr_Occurred())
-        return NULL;
-    if (!self->cbc)
-        return PyLong_FromSsize_t(datagram - (Py_ssize_t)sealed_size(self, 0));
-    Py_ssize_t room = datagram - (Py_ssize_t)(text_at(self) - CBC_ID), over = room % CBC_BLOCK;
-    return PyLong_FromSsize_t(room - (over < 0 ? over + CBC_BLOCK : over) - 1 - CBC_ID);
-}
-
-static PyObject *sealer_advance(Sealer *self, PyObject *value)
-{
-    unsigned long epoch = PyLong_AsUnsignedLong(value);
-    if (epoch == (unsigned long)-1 && PyErr_Occurred())
-        return NULL;
-    if (self->is_busy)
-        return PyErr_Format(PyExc_RuntimeError, "another thread is sealing under this key");
-    if (epoch <= self->secret.epoch || epoch > MAX_EPOCH)
-        return PyErr_Format(PyExc_ValueError, "from epoch %u there is no way to epoch %lu", self->secret.epoch, epoch);
-    struct aead before = self->aead;
-    if (!secret_advance(&self->secret, (unsigned)epoch) ||
-        !secret_open(&self->secret, &self->aead, SEALS, self->cipher)) {
-        aead_close(&before);
-        return PyErr_Format(PyExc_RuntimeError, "libcrypto cannot derive keys");
-    }
-    aead_close(&before);
-    self->packet_id = self->blocks = 0;
-    Py_RETURN_NONE;
-}
-
-/* An object without its key yet; NULL with an exception set where the prefix is none. */
-static Sealer *new_sealer(PyTypeObject *type, const Py_buffer *prefix)
-{
-    if (prefix->len != 1 && prefix->len != 4) {
-        PyErr_SetString(PyExc_ValueError, "a prefix has 1 or 4 bytes");
-        return NULL;
-    }
-    Sealer *self = (Sealer *)type->tp_alloc(type, 0);
-    if (self) {
-        memcpy(self->prefix, prefix->buf, (size_t)prefix->len);
-        self->prefix_size = (size_t)prefix->len;
-    }
-    return self;
-}
-
-/* The object, or NULL with an exception set where libcrypto has not taken its key. */
-static PyObject *finished(Sealer *self, int is_open)
-{
-    if (self && !is_open && !PyErr_Occurred())
-        PyErr_SetString(PyExc_RuntimeError, "libcrypto does not take the key");
-    if (self && !is_open)
-        Py_CLEAR(self);
-    return (PyObject *)self;
-}
-
-static PyObject *sealer_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
-{
-    static char *names[] = {"cipher", "key", "implicit_iv", "prefix", NULL};
-    const char *name;
-    Py_buffer key, iv, prefix;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "sy*y*y*:Sealer", names, &name, &key, &iv, &prefix))
-        return NULL;
-    Sealer *self = NULL;
-    const struct cipher *cipher = find_aead(name);
-    if (!cipher || (size_t)key.len < cipher->key_size || iv.len < IMPLICIT_IV)
-        PyErr_SetString(PyExc_ValueError, "no such cipher, or a key or IV of the wrong length");
-    else
-        self = new_sealer(type, &prefix);
-    int is_open = self && aead_open(&self->aead, SEALS, cipher, CLASSIC_ID, key.buf, iv.buf);
-    PyBuffer_Release(&key);
-    PyBuffer_Release(&iv);
-    PyBuffer_Release(&prefix);
-    return finished(self, is_open);
-}
-
-static PyObject *epoch_sealer_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
-{
-    static char *names[] = {"cipher", "key", "prefix", NULL};
-    const char *name;
-    Py_buffer key, prefix;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "sy*y*:EpochSealer", names, &name, &key, &prefix))
-        return NULL;
-    Sealer *self = NULL;
-    const struct cipher *cipher = find_aead(name);
-    if (!cipher || key.len < SECRET)
-        PyErr_SetString(PyExc_ValueError, "no such cipher, or a key of the wrong length");
-    else
-        self = new_sealer(type, &prefix);
-    int is_open = 0;
-    if (self) {
-        self->cipher = cipher;
-        self->secret.epoch = 1;
-        memcpy(self->secret.bytes, key.buf, SECRET);
-        is_open = secret_open(&self->secret, &self->aead, SEALS, cipher);
-    }
-    PyBuffer_Release(&key);
-    PyBuffer_Release(&prefix);
-    return finished(self, is_open);
-}
-
-static PyObject *cbc_sealer_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
-{
-    static char *names[] = {"cipher", "key", "digest", "hmac_key", "prefix", NULL};
-    const char *name, *digest_name;
-    Py_buffer key, hmac_key, prefix;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "sy*sy*y*:CbcSealer", names, &name, &key, &digest_name, &hmac_key,
-                                     &prefix))
-        return NULL;
-    Sealer *self = NULL;
-    const struct cipher *cipher = find_cbc(name);
-    const EVP_MD *digest = find_digest(digest_name);
-    if (!cipher || !digest || (size_t)key.len < cipher->key_size || hmac_key.len < EVP_MD_get_size(digest))
-        PyErr_SetString(PyExc_ValueError, "no such cipher or digest, or a key of the wrong length");
-    else
-        self = new_sealer(type, &prefix);
-    int is_open = 0;
-    if (self && (self->cbc = new_array(1, sizeof *self->cbc)))
-        is_open = cbc_open(self->cbc, SEALS, cipher, digest, key.buf, hmac_key.buf);
-    PyBuffer_Release(&key);
-    PyBuffer_Release(&hmac_key);
-    PyBuffer_Release(&prefix);
-    return finished(self, is_open);
-}
-
-static void sealer_dealloc(Sealer *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    aead_close(&self->aead);
-    secret_forget(&self->secret);
-    if (self->cbc)
-        cbc_close(self->cbc);
-    PyMem_Free(self->cbc);
-    type->tp_free(self);
-    Py_DECREF(type);
-}
-
-#define METHODS                                                                                                       \
-    {"seal", (PyCFunction)(void (*)(void))sealer_seal, METH_FASTCALL, "Segment and seal a batch of frames, in order."}, \
-    {"sealed_size", (PyCFunction)sealer_sealed_size, METH_O, "The size of a packet's datagram."},                      \
-    {"largest_text", (PyCFunction)sealer_largest_text, METH_O, "The size of the largest packet for a datagram."}
-
-static PyMethodDef methods[] = {METHODS, {NULL, NULL, 0, NULL}};
-
-static PyMethodDef epoch_methods[] = {
-    METHODS,
-    {"advance", (PyCFunction)sealer_advance, METH_O, "Seal under a later epoch from now on."},
-    {NULL, NULL, 0, NULL},
-};
-
-#define MEMBERS                                                                                          \
-    {"packet_id", T_ULONGLONG, offsetof(Sealer, packet_id), 0, "The packet id used last."},               \
-    {"blocks", T_ULONGLONG, offsetof(Sealer, blocks), 0, "Plaintext blocks of 16 bytes sealed so far."}
-
-static PyMemberDef members[] = {MEMBERS, {NULL, 0, 0, 0, NULL}};
-
-static PyMemberDef epoch_members[] = {
-    MEMBERS,
-    {"epoch", T_UINT, offsetof(Sealer, secret.epoch), READONLY, "The present epoch."},
-    {NULL, 0, 0, 0, NULL},
-};
-
-static PyType_Slot slots[] = {
-    {Py_tp_doc, "One direction of one key: frames in, runs of data packets out."},
-    {Py_tp_new, sealer_new},
-    {Py_tp_dealloc, sealer_dealloc},
-    {Py_tp_methods, methods},
-    {Py_tp_members, members},
-    {0, NULL},
-};
-
-static PyType_Slot epoch_slots[] = {
-    {Py_tp_doc, "The same under keys that change by epochs."},
-    {Py_tp_new, epoch_sealer_new},
-    {Py_tp_dealloc, sealer_dealloc},
-    {Py_tp_methods, epoch_methods},
-    {Py_tp_members, epoch_members},
-    {0, NULL},
-};
-
-static PyType_Slot cbc_slots[] = {
-    {Py_tp_doc, "The same with a block cipher and an HMAC."},
-    {Py_tp_new, cbc_sealer_new},
-    {Py_tp_dealloc, sealer_dealloc},
-    {Py_tp_methods, methods},
-    {Py_tp_members, members},
-    {0, NULL},
-};
-
-PyType_Spec sealer_spec = {
-    .name = "twistvpn.data._kernel.Sealer",
-    .basicsize = sizeof(Sealer),
-    .flags = Py_TPFLAGS_DEFAULT,
-    .slots = slots,
-};
-
-PyType_Spec epoch_sealer_spec = {
-    .name = "twistvpn.data._kernel.EpochSealer",
-    .basicsize = sizeof(Sealer),
-    .flags = Py_TPFLAGS_DEFAULT,
-    .slots = epoch_slots,
-};
-
-PyType_Spec cbc_sealer_spec = {
-    .name = "twistvpn.data._kernel.CbcSealer",
-    .basicsize = sizeof(Sealer),
-    .flags = Py_TPFLAGS_DEFAULT,
-    .slots = cbc_slots,
-};

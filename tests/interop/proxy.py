@@ -27,6 +27,14 @@ class Proxying(socketserver.StreamRequestHandler):
     request: socket
     rbufsize = 0
 
+    def exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            more = self.rfile.read(size - len(data))
+            assert more, "the client has left"
+            data += more
+        return data
+
     def hand_through(self, host: str, port: int, agreement: bytes) -> None:
         sys.stdout.write(f"to {host}:{port}\n")
         with create_connection((host, port)) as there:
@@ -52,19 +60,19 @@ class Http(Proxying):
 
 class Socks(Proxying):
     def handle(self) -> None:
-        _, count = self.rfile.read(2)
-        assert 2 in self.rfile.read(count)
+        _, count = self.exactly(2)
+        assert 2 in self.exactly(count)
         self.wfile.write(b"\5\2")
-        self.rfile.read(1)
-        login = [self.rfile.read(self.rfile.read(1)[0]).decode() for _ in range(2)]
+        self.exactly(1)
+        login = [self.exactly(self.exactly(1)[0]).decode() for _ in range(2)]
         if ":".join(login) != LOGIN:
             self.wfile.write(b"\1\1")
             return
         self.wfile.write(b"\1\0")
-        *_, kind = self.rfile.read(4)
+        *_, kind = self.exactly(4)
         assert kind == 3
-        host = self.rfile.read(self.rfile.read(1)[0]).decode()
-        self.hand_through(host, int.from_bytes(self.rfile.read(2), "big"), b"\5\0\0\1\x7f\0\0\1\0\0")
+        host = self.exactly(self.exactly(1)[0]).decode()
+        self.hand_through(host, int.from_bytes(self.exactly(2), "big"), b"\5\0\0\1\x7f\0\0\1\0\0")
 
 
 class Server(socketserver.ThreadingTCPServer):

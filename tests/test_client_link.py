@@ -119,11 +119,11 @@ def test_a_local_port_that_is_taken_is_a_refusal() -> None:
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1"])
 def test_tcp_goes_through_an_endpoint(host: str) -> None:
-    subject, reactor, _ = opener(connect_timeout=7, local_port=5000)
+    subject, reactor, _ = opener(connect_timeout=7)
     opened: Deferred[Any] = ensureDeferred(subject.open(Remote("x", 443, "tcp"), host, RunRecorder()))
     clients: list[Any] = reactor.tcpClients
     to, port, factory, timeout, bind = clients[0]
-    assert (to, port, timeout, bind) == (host, 443, 7, ("", 5000))
+    assert (to, port, timeout, bind) == (host, 443, 7, None)
     failures: list[Failure] = []
     opened.addErrback(failures.append)
     factory.clientConnectionFailed(None, Failure(Refused()))

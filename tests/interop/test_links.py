@@ -83,6 +83,65 @@ def test_one_server_at_several_local_ends(lab: Lab) -> None:
     assert second.process.lines(f"Peer Connection Initiated with .*{other}:1195")
 
 
+@pytest.mark.shows("lport")
+def test_a_client_comes_again_and_again_from_its_port(make_lab: MakeLab) -> None:
+    lab = make_lab(Tunnel("tcp"))
+    server = lab.server(STOCK)
+    server.start()
+    client = lab.client(OURS)
+    client.config.write_text(client.config.read_text().replace("nobind", "lport 5000"))
+    for _ in range(2):
+        client.start()
+        client.process.stop()
+    assert len(server.process.lines(r"Peer Connection Initiated with .*10\.99\.1\.2:5000")) == 2
+
+
+@pytest.mark.shows("bind")
+@pytest.mark.parametrize("proto", ["udp", "tcp"])
+def test_a_server_for_ipv6_alone_leaves_ipv4_alone(make_lab: MakeLab, proto: str) -> None:
+    lab = make_lab(Tunnel(proto, family=6))
+    lab.server(OURS, "bind ipv6only").start()
+    client = lab.client(STOCK)
+    client.start()
+    client.process.stop()
+    aim(client, f"remote 10.99.1.1 {PORT} {'udp4' if proto == 'udp' else 'tcp4-client'}")
+    client.process.start()
+    client.process.wait_for_line("refused|poll timeout")
+
+
+@not_stock
+def test_a_unix_socket_between_our_own_ends(make_lab: MakeLab) -> None:
+    lab = make_lab(Tunnel("tcp"))
+    path = lab.directory / "link"
+    lab.ini_server(f"tcp:{PORT}", f"unix:{path}").start()
+    client = lab.ini_client()
+    client.config.write_text(client.config.read_text().replace(f"tcp:10.99.1.1:{PORT}", f"unix:{path}"))
+    client.start()
+    lab.exchange(client, 1_000_000)
+
+
+# The shell of systemd: a listening socket as descriptor 3, which the environment tells about.
+ACTIVATE = f"""
+import os, socket, sys
+listening = socket.create_server(("", {PORT}))
+os.dup2(listening.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="vpn")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@not_stock
+def test_a_socket_that_systemd_has_opened(make_lab: MakeLab) -> None:
+    lab = make_lab(Tunnel("tcp"))
+    server = lab.ini_server("systemd:domain=INET:index=0")
+    server.process.command[:0] = [sys.executable, "-c", ACTIVATE]
+    server.start()
+    client = lab.client(STOCK)
+    client.start()
+    lab.exchange(client, 1_000_000)
+
+
 @pytest.mark.shows("bind-dev")
 @pytest.mark.parametrize("proto", ["udp", "tcp"])
 def test_a_server_on_one_device_is_not_heard_on_another(make_lab: MakeLab, proto: str) -> None:

@@ -179,6 +179,8 @@ class _PreparedClient(Client):
         except EnvironmentRefusal:
             sock.close()
             raise
+        # A port of ours that a connection of a minute ago has had may be had again.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         return sock
 
 
@@ -190,7 +192,7 @@ class _PreparedConnector(Connector):
 
 
 class PreparedConnections:
-    """What a TCP client endpoint takes for a reactor, its sockets with `options` before they connect."""
+    """What a TCP client endpoint takes for a reactor, its sockets with `options` before they are bound and connect."""
 
     def __init__(self, reactor: Any, options: SocketOptions) -> None:
         self._reactor = reactor
@@ -205,7 +207,7 @@ class PreparedConnections:
         bindAddress: tuple[str, int] | None = None,
     ) -> IConnector:
         """See `IReactorTCP.connectTCP`; raises `EnvironmentRefusal` where an option cannot be had."""
-        if self._options == NOTHING_ASKED:
+        if self._options == NOTHING_ASKED and not bindAddress:
             return self._reactor.connectTCP(host, port, factory, timeout, bindAddress)  # type: ignore[no-any-return]
         connector = _PreparedConnector(host, port, factory, timeout, bindAddress, self._reactor)
         connector.options = self._options

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import HostnameEndpoint, serverFromString
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.logger import Logger
 
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import NOTHING_ASKED, SocketOptions
 from twistvpn.link.addresses import readable
+from twistvpn.link.haproxy import server_endpoint
 from twistvpn.link.sharing import PortShare, SharedPortFactory
 from twistvpn.link.sockets import open_tcp_listener, open_udp_socket
 from twistvpn.link.stream import StreamLinkFactory, describe
@@ -134,7 +135,7 @@ class Listeners:
             self.ports.append(port)
 
         def begin() -> Any:
-            return serverFromString(self._reactor, endpoint).listen(self._stream_factory())
+            return server_endpoint(self._reactor, endpoint).listen(self._stream_factory())
 
         return maybeDeferred(begin).addCallback(listens)
 

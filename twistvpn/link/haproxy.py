@@ -1,0 +1,59 @@
+"""Listening behind a proxy that says whom each connection is from (the PROXY protocol of HAProxy, versions 1 and 2).
+
+Twisted parses the headers, but a few that are none make it raise; those end their connection and no more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.protocols.haproxy import proxyEndpoint
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from zope.interface import implementer
+
+from twistvpn.link.addresses import readable
+from twistvpn.link.stream import link_address
+from twistvpn.verbosity import log_observer
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+
+PREFIX = "haproxy:"
+
+
+def server_endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
+    """The server endpoint that `description` asks Twisted for; raises what `serverFromString` raises."""
+    if not description.startswith(PREFIX):
+        return serverFromString(reactor, description)  # type: ignore[no-any-return]
+    endpoint: IStreamServerEndpoint = proxyEndpoint(_Guarded(serverFromString(reactor, description[len(PREFIX) :])))
+    return endpoint
+
+
+@implementer(IStreamServerEndpoint)
+class _Guarded:
+    def __init__(self, endpoint: IStreamServerEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        return self._endpoint.listen(_GuardingFactory(protocolFactory))  # type: ignore[no-untyped-call]
+
+
+class _Guard(ProtocolWrapper):
+    _log = Logger(observer=log_observer)
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            super().dataReceived(data)  # type: ignore[no-untyped-call]  # it is Twisted's
+        except ValueError as error:
+            peer = readable(link_address(self.getPeer()))  # type: ignore[no-untyped-call]
+            self._log.info("{peer}: closing the connection: no PROXY header: {error}", peer=peer, error=repr(error))
+            self.abortConnection()
+
+
+class _GuardingFactory(WrappingFactory):
+    protocol = _Guard
+    noisy = False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from twistvpn.control.session import KeyDerivation
 from twistvpn.crypto.derive import split_keys
 from twistvpn.data.channel import DataKey
-from twistvpn.data.formats import PacketFormat
+from twistvpn.data.formats import PacketFormat, describe
 from twistvpn.data.keyring import NEVER
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ class Keying:
         self._derivation = derivation
         self._peer_id = peer_id
         self._packet_format = packet_format
+
+    @property
+    def description(self) -> str:
+        """What data packets are protected by, for people."""
+        return describe(self._cipher, self._settings.control.auth, self._packet_format)
 
     def install(self, key_id: int, now: float, send_from: float) -> None:
         """Derive the data keys of an established key, which receive at once and send from `send_from` on."""

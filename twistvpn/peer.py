@@ -335,6 +335,11 @@ class Peer:
                 sequence=randbelow(SEQUENCES),
             )
 
+    @property
+    def protection(self) -> str:
+        """What data packets are protected by, for people; there is a key."""
+        return self._keying.description
+
     def install_key(self, key_id: int) -> None:
         """Make data keys of the first established key and begin to send with them; raises `KeyGone`."""
         now = self._clock.seconds()

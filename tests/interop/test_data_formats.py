@@ -24,13 +24,14 @@ ROLES = [pytest.param(OURS, STOCK, id="our-server"), pytest.param(STOCK, OURS, i
 MEGABYTE = 1_000_000
 
 
-def show_traffic(lab: Lab, server: Server, client: Client) -> None:
+def show_traffic(lab: Lab, server: Server, client: Client, protection: str) -> None:
     """Connect, and move data both ways; neither end has anything against the other's options or packets."""
     server.start()
     client.start()
     assert client.namespace.answers(GATEWAY6)
     lab.exchange(client, MEGABYTE)
     for peer in (server, client):
+        assert peer.kind == STOCK or peer.process.lines(f"data {protection}")
         assert not peer.process.lines("WARNING: '|packet error|decryption failed|Options error")
 
 
@@ -44,7 +45,8 @@ def test_an_old_cipher(
     make_lab: MakeLab, cipher: str, auth: str, proto: str, server_kind: str, client_kind: str
 ) -> None:
     lab = make_lab(Tunnel(proto, cipher=cipher))
-    show_traffic(lab, lab.server(server_kind, f"auth {auth}"), lab.client(client_kind, "client", f"auth {auth}"))
+    server, client = lab.server(server_kind, f"auth {auth}"), lab.client(client_kind, "client", f"auth {auth}")
+    show_traffic(lab, server, client, f"{cipher} with {auth}")
 
 
 @pytest.mark.shows("cipher", "data-ciphers-fallback", "auth")
@@ -60,7 +62,7 @@ def test_a_peer_that_negotiates_nothing(make_lab: MakeLab, old: str, option: str
     else:
         server, client = lab.server(STOCK, *theirs), lab.client(OURS, "client", *ours)
         forget(server, b"IV_NCP=\0", b"IV_CIPHERS=\0")
-    show_traffic(lab, server, client)
+    show_traffic(lab, server, client, "AES-256-CBC with SHA256")
 
 
 @pytest.mark.skipif(RELEASE < ["2.7"], reason="stock peers have it from 2.7 on")
@@ -76,7 +78,7 @@ def test_keys_change_by_epochs(make_lab: MakeLab, ours: str, proto: str) -> None
     run = f"import sys; sys.argv = {[program, *arguments]}; from twisted.scripts.twistd import run; run()"
     limited = "from twistvpn.data import limits; limits.GCM_LIMIT = 200_000; "
     own.process.command = [sys.executable, "-c", limited + run]
-    show_traffic(lab, server, client)
+    show_traffic(lab, server, client, "AES-256-GCM by epochs")
     lab.exchange(client, 5 * MEGABYTE)
     assert stock.process.lines("protocol-flags.* aead-epoch")
     assert len(stock.process.lines("Received data packet with new epoch")) > 2

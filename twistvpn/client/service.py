@@ -338,7 +338,13 @@ class VpnClientService(Service):
         self._enter(ClientState.CONNECTED)
         self._remotes.succeeded()
         addresses = ", ".join(str(address) for address in (pushed.ipv4, pushed.ipv6) if address is not None)
-        self.log.info("connected to {host}, our address is {addresses}", host=self._remotes.host, addresses=addresses)
+        assert self._connection is not None
+        self.log.info(
+            "connected to {host}, our address is {addresses}; data {protection}",
+            host=self._remotes.host,
+            addresses=addresses,
+            protection=self._connection.peer.protection,
+        )
         if self.on_connected is not None:
             self.on_connected(pushed)
 

@@ -23,6 +23,13 @@ class PacketFormat(Enum):
     """Keys change by epochs (`protocol-flags aead-epoch`): `epoch`.  Only with ciphers that authenticate."""
 
 
+def describe(cipher: str, auth: str, packet_format: PacketFormat) -> str:
+    """Name what data packets are protected by, for people."""
+    if cipher in CBC_CIPHERS:
+        return f"{cipher} with {auth}"
+    return f"{cipher} by epochs" if packet_format is PacketFormat.EPOCH else cipher
+
+
 def make_epochs(key: DataKey) -> tuple[kernel.AnyEpochSealer, kernel.AnyEpochOpener]:
     """Return both directions of a key in the epoch format."""
     keys = key.keys

@@ -276,9 +276,10 @@ class VpnFactory(Factory):
         )
         leased = ", ".join(map(str, [*lease.addresses, *connection.overrides.iroutes]))
         self.log.info(
-            "{client}: connected, address {leased}; {portrait}",
+            "{client}: connected, address {leased}; data {protection}; {portrait}",
             client=connection,
             leased=leased,
+            protection=peer.protection,
             portrait=connection.portrait,
         )
         told = ", ".join(f"{name}={value}" for name, value in connection.peer_info.items())

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.error import ConnectionRefusedError as Refused
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from tests.recorders import RunRecorder
 from twistvpn.client.link import LinkOpener, NameNotFound
-from twistvpn.config.settings import ClientSettings, Remote
+from twistvpn.config.settings import ClientSettings, OuterTls, Proxy, ProxyKind, Remote
 from twistvpn.errors import EnvironmentRefusal
 
 if TYPE_CHECKING:
@@ -135,3 +136,51 @@ def test_any_client_endpoint_carries_a_stream() -> None:
     remote = Remote("proxy", 0, "tcp", endpoint="tcp:host=192.0.2.9:port=8443")
     ensureDeferred(subject.open(remote, "proxy", RunRecorder()))
     assert reactor.tcpClients[0][:2] == ("192.0.2.9", 8443)
+
+
+HTTP = Proxy(ProxyKind.HTTP, "proxy.example.org", 3128)
+
+
+def test_with_a_proxy_it_is_the_proxy_that_is_looked_up() -> None:
+    subject, _, resolver = opener()
+    resolver.names["proxy.example.org"] = [IPv4Address("TCP", "192.0.2.7", 3128)]
+    assert result(subject.addresses(replace(REMOTE, proto="tcp", proxy=HTTP))) == ["192.0.2.7"]
+    literal = replace(REMOTE, proto="tcp", proxy=replace(HTTP, host="2001:db8::7"))
+    assert result(subject.addresses(literal)) == ["2001:db8::7"]
+
+
+@pytest.mark.parametrize(
+    ("proxy", "begin"),
+    [
+        (HTTP, b"CONNECT vpn.example.org:443 HTTP/1.0\r\n"),
+        (Proxy(ProxyKind.SOCKS, "proxy.example.org", 3128), b"\5\1\0"),
+    ],
+)
+def test_a_proxy_is_asked_for_the_server(proxy: Proxy, begin: bytes) -> None:
+    subject, reactor, _ = opener()
+    remote = Remote("vpn.example.org", 443, "tcp", proxy=proxy, outer=OuterTls("vpn.example.org"))
+    ensureDeferred(subject.open(remote, "192.0.2.7", RunRecorder()))
+    clients: list[Any] = reactor.tcpClients
+    host, port, factory, _, _ = clients[0]
+    assert (host, port) == ("192.0.2.7", 3128)
+    transport = StringTransport()
+    protocol = factory.buildProtocol(None)
+    protocol.makeConnection(transport)
+    assert transport.value().startswith(begin)
+
+
+def hello_of(outer: OuterTls) -> bytes:
+    """What a client says first where TLS is around its link."""
+    subject, reactor, _ = opener()
+    ensureDeferred(subject.open(Remote("x", 443, "tcp", outer=outer), "192.0.2.7", RunRecorder()))
+    clients: list[Any] = reactor.tcpClients
+    transport = StringTransport()
+    clients[0][2].buildProtocol(None).makeConnection(transport)
+    return bytes(transport.value())
+
+
+def test_tls_around_the_link_asks_for_its_name_and_no_other() -> None:
+    hello = hello_of(OuterTls("www.example.org"))
+    assert hello[0] == 0x16
+    assert b"www.example.org" in hello
+    assert b"192.0.2.1" not in hello_of(OuterTls("192.0.2.1"))

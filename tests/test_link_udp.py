@@ -468,6 +468,7 @@ class NarrowPathTests(LinkCase):
         client.send_runs([Run(b"x" * 3000, 1000)], self.address(server))
         self.receive(server, recorder, 23)
 
+    @pytest.mark.shows("mtu-disc")
     def test_a_link_that_must_not_fragment_counts_what_does_not_fit(self) -> None:
         client = self.link(RunRecorder(), options=SocketOptions(mtu_discover=2))
         client.send_control(bytes(1400), self.address(client))

@@ -54,6 +54,7 @@ class Http(Proxying):
         if headers.get("Proxy-Authorization") != "Basic " + base64.b64encode(LOGIN.encode()).decode():
             self.wfile.write(b'HTTP/1.0 407 Login\r\nProxy-Authenticate: Basic realm="interop"\r\n\r\n')
             return
+        sys.stdout.write(f"for {headers.get('User-Agent')}\n")
         host, _, port = target.rpartition(":")
         self.hand_through(host, int(port), b"HTTP/1.0 200 OK\r\n\r\n")
 

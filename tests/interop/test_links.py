@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.interop.netns import run
 from tests.interop.peers import OURS, PORT, STOCK
 from tests.interop.process import Process
 from tests.interop.relay import READY
@@ -94,6 +95,20 @@ def test_a_client_comes_again_and_again_from_its_port(make_lab: MakeLab) -> None
         client.start()
         client.process.stop()
     assert len(server.process.lines(r"Peer Connection Initiated with .*10\.99\.1\.2:5000")) == 2
+
+
+@pytest.mark.shows("sndbuf", "rcvbuf")
+@not_stock
+@pytest.mark.parametrize("proto", ["udp", "tcp"])
+def test_buffers_are_as_large_as_the_admin_wants(make_lab: MakeLab, proto: str) -> None:
+    lab = make_lab(Tunnel(proto))
+    lab.server(OURS, "sndbuf 100000", "rcvbuf 120000").start()
+    (ours,) = [
+        line for line in run(*lab.server_host.command("ss", "-HlnmO", f"--{proto}")).splitlines() if f":{PORT} " in line
+    ]
+    assert "rb240000" in ours  # the kernel doubles them for its own bookkeeping
+    assert "tb200000" in ours
+    lab.client(STOCK).start()
 
 
 @pytest.mark.shows("bind")

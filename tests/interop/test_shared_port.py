@@ -59,14 +59,14 @@ def get(lab: Lab, host: Namespace, address: str) -> bytes:
     return page
 
 
-@pytest.mark.shows("port-share")
+@pytest.mark.shows("port-share", "tcp-nodelay")
 @pytest.mark.parametrize("wrapping", ["plain", "tls-crypt"])
 def test_a_website_and_a_vpn_on_one_port_at_the_same_time(make_lab: MakeLab, wrapping: str) -> None:
     lab = make_lab(Tunnel("tcp", wrapping=wrapping))
     site = website(lab, web_identity(lab))
     journal = lab.directory / "journal"
     journal.mkdir()
-    lab.server(OURS, f"port-share 127.0.0.1 8443 {journal}").start()
+    lab.server(OURS, "tcp-nodelay", f"port-share 127.0.0.1 8443 {journal}").start()
     clients = [lab.client(kind, kind + str(number)) for number, kind in enumerate((STOCK, OURS))]
     for client in clients:
         client.start()
@@ -82,6 +82,7 @@ def test_a_website_and_a_vpn_on_one_port_at_the_same_time(make_lab: MakeLab, wra
         lab.exchange(client, 2_000_000)
     visiting.join()
     assert pages == [PAGE] * 5
+    assert clients[0].process.lines("PUSH: .*socket-flags TCP_NODELAY")
     assert len(site.lines("GET from 127.0.0.1")) == 5
 
 
@@ -95,6 +96,7 @@ def tls_endpoint(port: int, pem: Path) -> str:
     return f"ssl:{port}:privateKey={pem}:certKey={pem}"
 
 
+@pytest.mark.shows("outer-ca", "outer-name")
 @not_stock
 def test_tls_around_the_link_between_our_own_ends_and_a_website_in_it(make_lab: MakeLab) -> None:
     lab = make_lab(Tunnel("tcp"))
@@ -141,9 +143,17 @@ def test_who_ends_the_tls_around_the_link_must_have_the_right_certificate(make_l
     assert not server.process.lines("connected, address")
 
 
-@pytest.mark.shows("http-proxy", "socks-proxy")
+HTTP_PROXY = """http-proxy 10.99.1.1 3128 auto
+http-proxy-option AGENT interop
+<http-proxy-user-pass>
+joe
+sesame
+</http-proxy-user-pass>"""
+
+
+@pytest.mark.shows("http-proxy", "http-proxy-option", "http-proxy-user-pass", "socks-proxy")
 @pytest.mark.parametrize("kind", [OURS, STOCK])
-@pytest.mark.parametrize("option", ["http-proxy 10.99.1.1 3128 {login} basic", "socks-proxy 10.99.1.1 1080 {login}"])
+@pytest.mark.parametrize("option", [HTTP_PROXY, "socks-proxy 10.99.1.1 1080 {login}"], ids=["http", "socks"])
 def test_a_client_behind_a_proxy(make_lab: MakeLab, kind: str, option: str) -> None:
     lab = make_lab(Tunnel("tcp"))
     lab.server(STOCK if kind == OURS else OURS, "local 127.0.0.1").start()
@@ -158,3 +168,4 @@ def test_a_client_behind_a_proxy(make_lab: MakeLab, kind: str, option: str) -> N
     client.start()
     lab.exchange(client, 2_000_000)
     assert proxy.lines(f"to localhost:{PORT}")
+    assert proxy.lines("interop") or "socks" in option

@@ -61,7 +61,8 @@ class PortShare:
             self._complain(f"{MAX_SHARED} connections are handed on already: others are closed")
             return None
         if ITCPTransport.providedBy(transport):
-            transport.setTcpKeepAlive(True)
+            with suppress(AttributeError, OSError):  # TLS says it is TCP, whatever is below
+                transport.setTcpKeepAlive(True)
         near = BridgeEnd(self._clock)
         near.makeConnection(transport)  # type: ignore[no-untyped-call]  # it is Twisted's
         near.hold()

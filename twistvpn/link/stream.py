@@ -9,6 +9,7 @@ Source: wire-protocol draft, "TCP".
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
@@ -88,8 +89,9 @@ class StreamLink(Protocol):
         self._closed = False
         self._look_at_ends()
         if ITCPTransport.providedBy(transport):
-            transport.setTcpNoDelay(True)
-            transport.setTcpKeepAlive(True)
+            with suppress(AttributeError, OSError):  # TLS says it is TCP, whatever is below
+                transport.setTcpNoDelay(True)
+                transport.setTcpKeepAlive(True)
         # ITransport does not promise it, yet every stream transport has it.
         cast("IConsumer", transport).registerProducer(self, True)
         if self._idle is not None:

@@ -17,6 +17,8 @@ class FakeHost:
     def __init__(self) -> None:
         self.addresses: list[str] = []
         self.routes: list[str] = []
+        self.added: list[str] = []
+        """Addresses and routes in the order they came, `undo` notwithstanding."""
         self.mtu = 0
         self.is_up = False
         self.lladdr = "02:00:00:00:00:fe"
@@ -36,6 +38,7 @@ class FakeHost:
         if str(interface) in self.refuse:
             raise EnvironmentRefusal(f"cannot give {ifname} the address {interface}")
         self.addresses.append(f"{interface} dev {ifname}")
+        self.added.append(self.addresses[-1])
 
     def set_mtu(self, ifname: str, mtu: int) -> None:
         self.mtu = mtu
@@ -64,6 +67,7 @@ class FakeHost:
             raise EnvironmentRefusal(f"cannot add the route to {network}")
         via = f" via {gateway}" if gateway is not None else ""
         self.routes.append(f"{network}{via} dev {ifname}" + (f" metric {metric}" if metric is not None else ""))
+        self.added.append(self.routes[-1])
 
     def route_to(self, address: IPv4Address | IPv6Address) -> NextHop | None:
         return self.hops[address.version]

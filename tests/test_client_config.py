@@ -147,6 +147,7 @@ def test_point_to_point_addresses(files: ConfigFiles, ccd: Path) -> None:
         read(files, ccd, "ifconfig-push 10.8.0.6 255.255.255.0", "topology net30\n")
 
 
+@pytest.mark.shows("ifconfig-push-constraint")
 def test_a_constraint(files: ConfigFiles, ccd: Path) -> None:
     constraint = "ifconfig-push-constraint 10.8.0.0 255.255.255.128\n"
     assert read(files, ccd, "ifconfig-push 10.8.0.9", constraint).ifconfig is not None

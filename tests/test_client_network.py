@@ -171,6 +171,23 @@ def test_addresses_or_routes_may_be_somebody_elses_affair() -> None:
     assert (host.addresses, host.routes, host.is_up) == ([], ["10.1.0.0/16 dev tun0"], False)
 
 
+def test_routes_to_the_ends_of_the_tunnel() -> None:
+    own = "route remote_host 255.255.255.255 net_gateway\nroute vpn_gateway default default 5\n"
+    assert configure("route net_gateway", options=own).routes == [
+        *(KEPT, "10.8.0.1/32 dev tun0 metric 5", "192.168.0.1/32 dev tun0"),
+    ]
+    host = FakeHost()
+    host.hops[4] = None
+    assert configure("route net_gateway", host=host).routes == []
+
+
+def test_a_gateway_on_the_local_network_is_a_way_outside_the_tunnel() -> None:
+    host = configure(
+        "route 192.168.5.0 255.255.255.0 10.1.2.3", options="route 192.168.6.0 255.255.255.0 192.168.0.9\n"
+    )
+    assert host.routes == ["192.168.6.0/24 via 192.168.0.9 dev eth0", "192.168.5.0/24 via 10.1.2.3 dev lan"]
+
+
 def test_our_own_redirect_gateway_counts_as_a_pushed_one_does() -> None:
     host = configure(options="redirect-gateway def1 ipv6\n")
     assert KEPT in host.routes

@@ -10,6 +10,7 @@ from twistvpn.config.lexer import lex, split_words
 from twistvpn.config.settings import (
     ClientSettings,
     ControlWrapping,
+    EndRoute,
     LoginSettings,
     Material,
     PoolPersistence,
@@ -448,7 +449,7 @@ def test_cd_moves_relative_paths(files: ConfigFiles) -> None:
         ("remote-cert-eku 1.2.3", "remote-cert-eku: only server and client authentication are looked for"),
         ("setenv GENERIC_CONFIG", "setenv: this is a generic profile"),
         ("route nowhere", "route: 'nowhere' is not an IPv4 address"),
-        ("route remote_host", "route: remote_host is not known before the connection"),
+        ("route remote_host", "route: remote_host is different for each client; write the network's address"),
         ('push "route 10.0.0.0 255.0.0.0,x"', "push: 'route 10.0.0.0 255.0.0.0,x' has a comma"),
         ("max-clients 99999999", "max-clients: '99999999' is not a whole number from 1 to 16777214"),
         ("replay-window 65537", "replay-window: '65537' is not a whole number from 0 to 65536"),
@@ -526,6 +527,13 @@ def test_what_a_client_makes_of_what_is_pushed(files: ConfigFiles) -> None:
     assert read.dns == ("dhcp-option DNS 10.8.0.1", "dns server 1 address fd00::1")
     assert read.routes == (Route(ip_network("fd01::/64"), "fd00::9", 7),)
     assert settings.notes == ()
+
+
+def test_a_clients_routes_to_the_ends_of_the_tunnel(files: ConfigFiles) -> None:
+    ends = "route remote_host 255.255.255.255 net_gateway\nroute vpn_gateway default default 5\n"
+    read = client(files, ends + "route 10.0.0.0\n")
+    assert read.end_routes == (EndRoute("remote_host", "net_gateway"), EndRoute("vpn_gateway", None, 5))
+    assert read.routes == (Route(ip_network("10.0.0.0/32")),)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twistvpn.config.settings import FragmentLimit
+from twistvpn.config.settings import EndRoute, FragmentLimit
 from twistvpn.control.push import _READERS, PushedOptions, PushedRoute, filter_pushed, parse_pushed
 from twistvpn.errors import NegotiationError, PushRejected
 from twistvpn.wire.compression import Compression
@@ -117,6 +117,15 @@ def test_filters() -> None:
     with pytest.raises(PushRejected, match=r"'dhcp-option DNS 1\.1\.1\.1', which pull-filter rejects"):
         filter_pushed(["dhcp-option DNS 1.1.1.1"], filters)
     assert filter_pushed(["anything"], [("ignore", "")]) == []
+
+
+def test_routes_to_what_is_known_later_and_to_names() -> None:
+    pushed = parse_pushed(
+        ["route remote_host 255.255.255.255 net_gateway 3", "route vpn.example.org", "route net_gateway"]
+    )
+    assert pushed.end_routes == (EndRoute("remote_host", "net_gateway", 3), EndRoute("net_gateway"))
+    assert pushed.unknown == ("route vpn.example.org",)
+    assert pushed.routes == ()
 
 
 def test_nothing_pushed_is_nothing() -> None:

@@ -201,6 +201,7 @@ def test_networks_behind_clients(tmp_path: Path) -> None:
     assert vpn.server.factory.routes.lookup_address(printer) is None
 
 
+@pytest.mark.shows("max-routes-per-client")
 def test_routes_beyond_the_bound_are_left_out(tmp_path: Path) -> None:
     options = write(
         tmp_path, alice="max-routes-per-client 3\niroute 10.1.0.0 255.255.0.0\niroute 10.2.0.0 255.255.0.0\n"
@@ -244,3 +245,21 @@ def test_a_client_without_any_address_is_still_let_in(tmp_path: Path) -> None:
     vpn = pair("alice", server=options)
     assert vpn.client.pushed is not None
     assert (vpn.client.pushed.ipv4, vpn.client.pushed.ipv6) == (None, None)
+
+
+@pytest.mark.shows("ifconfig-pool-persist")
+def test_leases_are_written_while_the_server_runs_and_when_it_stops(tmp_path: Path) -> None:
+    leases = tmp_path / "leases"
+    options = f"ifconfig-pool-persist {leases} 60\n"
+    vpn = pair("alice", server=options)
+    vpn.advance(60)
+    assert leases.read_text() == "alice,10.8.0.2,fd00:8::1000\n"
+    leases.unlink()
+    vpn.advance(60)
+    assert not leases.exists(), "there is nothing new to write"
+    vpn.add_client("bob")
+    vpn.connect()
+    vpn.server.stop()
+    assert leases.read_text() == "alice,10.8.0.2,fd00:8::1000\nbob,10.8.0.3,fd00:8::1001\n"
+    again = pair("bob", server=options)
+    assert str(again.client.address) == "10.8.0.3"

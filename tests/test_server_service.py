@@ -106,6 +106,24 @@ def test_everything_is_given_back() -> None:
     assert fixture.service.factory is None
 
 
+@pytest.mark.parametrize("topology", ["net30", "p2p"])
+def test_in_point_to_point_topologies_the_device_has_another_end(topology: str) -> None:
+    host = FakeHost()
+    Fixture(settings(options=f"topology {topology}\nroute 192.168.7.0 255.255.255.0\n"), host).start().stop()
+    assert host.added == [
+        *("10.8.0.1/32 dev tun0", "10.8.0.2/32 dev tun0", "fd00:8::1/64 dev tun0"),
+        *("10.8.0.0/24 dev tun0", "192.168.7.0/24 dev tun0"),
+    ]
+
+
+def test_addresses_or_routes_may_be_somebody_elses_affair() -> None:
+    for option, added in (("ifconfig", ["192.168.7.0/24 dev tun0"]), ("route", ["10.8.0.1/24 dev tun0"])):
+        host = FakeHost()
+        Fixture(settings(options=f"{option}-noexec\nroute 192.168.7.0 255.255.255.0\n"), host).start().stop()
+        assert host.added[:1] == added
+        assert host.is_up is (option == "route")
+
+
 def test_a_tap_keeps_its_own_addresses_to_itself() -> None:
     host = FakeHost()
     device = DeviceSettings(dev="tap", dev_type=DeviceType.TAP, lladdr="02:00:5e:10:00:01")

@@ -137,7 +137,7 @@ class VpnProcessService(MultiService):
         identity, self._identity = self._identity, None
         if identity is None:
             return
-        crl = self._settings.tls.crl
+        crl, server = self._settings.tls.crl, self._settings.server
         written = _written_files(self._settings)
         for option, path in written.items():
             try:
@@ -151,6 +151,9 @@ class VpnProcessService(MultiService):
             _check_access(path, os.O_WRONLY, f"{option}: {identity.described} cannot write")
         if isinstance(crl, str):
             _check_access(crl, os.O_RDONLY, f"crl-verify: {identity.described} cannot read")
+        if server is not None and server.client_config_dir is not None:
+            folder = server.client_config_dir
+            _check_access(folder, os.O_RDONLY | os.O_DIRECTORY, f"client-config-dir: {identity.described} cannot read")
         sharing = self._settings.server and self._settings.server.port_share
         if sharing and sharing.journal and not os.access(sharing.journal, os.W_OK | os.X_OK):
             raise EnvironmentRefusal(f"port-share: {identity.described} cannot write in {sharing.journal}")

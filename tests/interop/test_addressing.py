@@ -40,22 +40,27 @@ def routes(namespace: Namespace) -> set[str]:
     return {entry["dst"] for entry in entries if entry.get("dev") == DEVICE}
 
 
-@pytest.mark.shows("topology", "server")
+@pytest.mark.shows("topology", "server", "ifconfig-push")
 @pytest.mark.parametrize(("topology", "addresses"), [("net30", (6, 10)), ("p2p", (4, 5))])
 @pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
 def test_point_to_point_topologies(
     lab: Lab, topology: str, addresses: tuple[int, int], server_kind: str, client_kind: str
 ) -> None:
-    lab.server(server_kind, f"topology {topology}", "client-to-client").start()
-    clients = [lab.client(client_kind, name) for name in ("first", "second")]
-    for client, number in zip(clients, addresses, strict=True):
+    other_end = {"net30": "10.8.0.21", "p2p": GATEWAY}[topology]
+    options = ccd(lab, third=f"ifconfig-push 10.8.0.22 {other_end}\n")
+    lab.server(server_kind, f"topology {topology}", "client-to-client", *options).start()
+    clients = [lab.client(client_kind, name) for name in ("first", "second", "third")]
+    for client, number in zip(clients, (*addresses, 22), strict=True):
         client.start()
         assert client.address == f"10.8.0.{number}"
-    first, second = clients
+    first, second, third = clients
+    assert third.namespace.answers(first.address)
     assert lab.server_host.answers(first.address)
     assert first.namespace.answers(second.address)
     assert first.namespace.answers(GATEWAY6)
     lab.exchange(first, 1_000_000)
+    found = {entry["dst"]: entry["dev"] for entry in lab.server_host.ip_json("route")}
+    assert found["10.8.0.0/24"] == found["10.8.0.2"] == DEVICE
 
 
 @pytest.mark.shows("ifconfig", "ifconfig-pool", "ifconfig-ipv6", "ifconfig-ipv6-pool", "mode", "tls-server")

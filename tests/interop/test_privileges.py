@@ -50,21 +50,25 @@ def test_a_client_as_nobody_connects_again(lab: Lab) -> None:
     client.wait_connected()
 
 
-@pytest.mark.shows("user", "group", "status")
+@pytest.mark.shows("user", "group", "status", "ifconfig-pool-persist")
 def test_a_server_as_nobody_serves_and_cleans_up(lab: Lab) -> None:
     with tempfile.TemporaryDirectory(prefix="twistvpn-status-") as folder:
         Path(folder).chmod(0o755)
-        _serve_as_nobody(lab, Path(folder) / "status")
+        _serve_as_nobody(lab, Path(folder) / "status", Path(folder) / "leases")
 
 
-def _serve_as_nobody(lab: Lab, status: Path) -> None:
-    server = lab.server(OURS, *PRIVILEGES, "route 192.168.78.0 255.255.255.0", f"status {status} 1")
+def _serve_as_nobody(lab: Lab, status: Path, leases: Path) -> None:
+    files = [f"status {status} 1", f"ifconfig-pool-persist {leases} 1"]
+    server = lab.server(OURS, *PRIVILEGES, "route 192.168.78.0 255.255.255.0", *files)
     client = lab.client(STOCK)
     before = server.namespace.footprint()
     server.start()
     client.start()
     assert client.namespace.answers(GATEWAY)
     wait_until(lambda: "client,10.99.1.2" in status.read_text(), "the client in the status file")
+    wait_until(
+        lambda: leases.read_text() == "client,10.8.0.2,fd08:8::1000\n", "the client's address in the file of leases"
+    )
     server.process.send(signal.SIGUSR2)
     server.process.wait_for_line("client,10.99.1.2")
     assert server.process.stop() in ENDED

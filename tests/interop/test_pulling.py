@@ -46,12 +46,15 @@ def test_pushed_options(lab: Lab, server_kind: str, client_kind: str) -> None:
     ]
     lab.server(server_kind, *(f'push "{option}"' for option in pushed)).start()
     filters = ['pull-filter accept "route 172.20.1"', 'pull-filter ignore "route 172.20.3"']
-    client = lab.client(client_kind, "client", *filters)
+    client = lab.client(client_kind, "client", *filters, "route 172.20.9.0 255.255.255.0 10.99.1.1")
     client.start()
     wait_until(lambda: "172.20.2.0/24" in routes(client.namespace), "the routes")
     found = routes(client.namespace)
     assert (found["172.20.1.0/24"], found["172.20.2.0/24"]) == (50, 7)
     assert "172.20.3.0/24" not in found
+    # The gateway of this one is on the way outside, not in the tunnel.
+    outside = [(route["gateway"], route["dev"]) for route in client.namespace.ip_json("route", "show", "172.20.9.0/24")]
+    assert outside == [("10.99.1.1", "outside")]
     assert refused6(client.namespace)
     lab.exchange(client, 100_000)
     if client_kind == OURS:

@@ -21,15 +21,18 @@ from twistvpn.config.settings import BY_DHCP
 from twistvpn.control.push import NET_GATEWAY, VPN_GATEWAY, PushedRoute
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import DeviceType
+from twistvpn.tun.netlink import NextHop
 from twistvpn.verbosity import log_observer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from twistvpn.config.settings import Settings
+    from twistvpn.config.settings import EndRoute, Settings
     from twistvpn.control.push import PushedOptions
-    from twistvpn.tun.netlink import NetworkConfigurator, NextHop
+    from twistvpn.tun.netlink import LocalNetwork, NetworkConfigurator
 
+_KEYWORDS = frozenset({None, VPN_GATEWAY, NET_GATEWAY})
+"""Gateways of routes that are no addresses."""
 _EVERYWHERE4 = ("0.0.0.0/1", "128.0.0.0/1")
 _EVERYWHERE6 = ("::/3", "2000::/4", "3000::/4", "fc00::/7")
 """Networks that together cover all addresses and win over a default route without replacing it."""
@@ -112,8 +115,13 @@ class ClientNetwork:
         assert client is not None
         configured = [PushedRoute(route.network, route.gateway, route.metric) for route in client.routes]
         default = client.route_metric if client.route_nopull else pushed.route_metric
+        ends = (*client.end_routes, *(() if client.route_nopull else pushed.end_routes))
         self._add_routes(
-            [*configured, *(() if client.route_nopull else pushed.routes)],
+            [
+                *configured,
+                *(() if client.route_nopull else pushed.routes),
+                *self._known_ends(ends, pushed, server),
+            ],
             client.route_metric if default is None else default,
         )
 
@@ -230,9 +238,30 @@ class ClientNetwork:
         if hop is not None and hop.gateway is not None:
             self._try_route(_host_network(address), hop.gateway, hop.ifname)
 
-    def _add_routes(self, routes: Iterable[PushedRoute], default_metric: int | None) -> None:
+    def _known_ends(self, routes: Iterable[EndRoute], pushed: PushedOptions, server: str) -> Iterator[PushedRoute]:
+        """The routes to ends of the tunnel, now that their addresses are known."""
         for route in routes:
+            address: IPv4Address | IPv6Address | None = _plain(server)
+            if route.end == VPN_GATEWAY:
+                address = pushed.vpn_gateway
+            elif route.end == NET_GATEWAY:
+                hop = self._host.default_gateway()
+                address = None if hop is None else hop.gateway
+            if address is None:
+                self.log.warn("no route to {end}: there is none", end=route.end)
+            else:
+                yield PushedRoute(_host_network(address), route.gateway, route.metric)
+
+    def _add_routes(self, routes: Iterable[PushedRoute], default_metric: int | None) -> None:
+        wanted = list(routes)
+        # Asked once, and only where a gateway is an address.
+        local = self._host.local_networks() if any(route.gateway not in _KEYWORDS for route in wanted) else []
+        for route in wanted:
             metric = default_metric if route.metric is None else route.metric
+            neighbour = self._outer_neighbour(route.gateway, local)
+            if neighbour is not None:
+                self._try_route(route.network, neighbour.gateway, neighbour.ifname, metric)
+                continue
             if route.gateway != NET_GATEWAY:
                 self._route_inside(route.network, route.gateway, metric)
                 continue
@@ -241,6 +270,16 @@ class ClientNetwork:
                 self.log.warn("no route to {network}: this host has no default gateway", network=route.network)
             else:
                 self._try_route(route.network, hop.gateway, hop.ifname, metric)
+
+    def _outer_neighbour(self, gateway: str | None, local: Sequence[LocalNetwork]) -> NextHop | None:
+        """A gateway that is this host's neighbour by another interface than the tunnel's."""
+        if gateway is None or gateway in _KEYWORDS:
+            return None
+        address = ip_address(gateway)
+        for network, ifname in local:
+            if ifname != self._ifname and network.version == address.version and address in network:
+                return NextHop(address, ifname)
+        return None
 
     def _route_inside(
         self, network: IPv4Network | IPv6Network, gateway: str | None = None, metric: int | None = None

@@ -11,7 +11,7 @@ from twistvpn.config.channels import read_control, read_data, read_keepalive
 from twistvpn.config.client_config import read_constraint
 from twistvpn.config.framing import check_fragment
 from twistvpn.config.login import read_auth_retry, read_auth_tokens, read_environment, read_login
-from twistvpn.config.networks import read_route_gateway
+from twistvpn.config.networks import openvpn_end_routes, read_route_gateway
 from twistvpn.config.pulling import read_own_dns, read_pull_filters, read_redirect
 from twistvpn.config.pushed import pushed_option
 from twistvpn.config.settings import ClientSettings, DeviceSettings, Route, ServerSettings, Settings
@@ -216,6 +216,7 @@ def read_client(
         route_metric=integer(metric, metric.args[0]) if metric is not None else None,
         dns=read_own_dns(directives),
         routes=routes,
+        end_routes=openvpn_end_routes(directives),
         explicit_exit_notify=_exit_notify(directives, most=100),
         local=local[0],
         local_port=local[1],

@@ -5,13 +5,14 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
-from twistvpn.config.settings import BY_DHCP, Route
+from twistvpn.config.settings import BY_DHCP, EndRoute, Route
 from twistvpn.config.values import any_network, integer, ipv4, ipv4_network, ipv6, ipv6_network
 
 if TYPE_CHECKING:
     from twistvpn.config.directive import Directive, Directives
 
 _GATEWAYS = ("vpn_gateway", "net_gateway")
+_ENDS = (*_GATEWAYS, "remote_host")
 
 
 def openvpn_routes(directives: Directives) -> tuple[Route, ...]:
@@ -27,14 +28,30 @@ def openvpn_routes(directives: Directives) -> tuple[Route, ...]:
     return tuple(
         _openvpn_route(item, defaults) if item.name == "route" else _openvpn_route6(item, defaults, through6)
         for item in directives.items
-        if item.name in {"route", "route-ipv6"}
+        if item.name in {"route", "route-ipv6"} and item.args[0] not in _ENDS
     )
+
+
+def openvpn_end_routes(directives: Directives) -> tuple[EndRoute, ...]:
+    """Those `route` options whose destination is an end of the tunnel, as `route remote_host default net_gateway`."""
+    routes = []
+    for item in directives.every("route"):
+        end, _, gateway, metric = (*item.args, *("default",) * 4)[:4]
+        if end in _ENDS:
+            through = None if gateway in {"", "default"} else _gateway4(item, gateway)
+            routes.append(EndRoute(end, through, None if metric in {"", "default"} else integer(item, metric)))
+    return tuple(routes)
+
+
+def refuse_end_routes(directives: Directives) -> None:
+    """Raise `ConfigError` for such a route of a server."""
+    for item in directives.every("route"):
+        if item.args[0] in _ENDS:
+            raise item.error(f"{item.args[0]} is different for each client; write the network's address")
 
 
 def _openvpn_route(directive: Directive, defaults: Route) -> Route:
     address, netmask, gateway, metric = (*directive.args, *("default",) * 4)[:4]
-    if address in {*_GATEWAYS, "remote_host"}:
-        raise directive.error(f"{address} is not known before the connection; write the network's address")
     return Route(
         ipv4_network(directive, address, "255.255.255.255" if netmask in {"", "default"} else netmask),
         defaults.gateway if gateway in {"", "default"} else _gateway4(directive, gateway),

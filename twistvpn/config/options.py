@@ -241,7 +241,7 @@ _REFUSED = [
     *_refused("memory is not locked; remove it, and encrypt the swap space", "mlock"),
     *_refused("use a policy routing rule for the device's network", "route-table"),
     *_refused("use tc on the tun device", "shaper"),
-    *_refused("addresses are pushed as numbers; remove it", "allow-pull-fqdn"),
+    *_refused("names that a server pushes are not looked up, let it push addresses; remove it", "allow-pull-fqdn"),
     *_refused("addresses are not translated; use nftables", "client-nat"),
     *_refused("it is for testing OpenVPN itself; remove it", "gremlin test-crypto"),
     *_refused(

@@ -11,7 +11,7 @@ from twistvpn.config.directive import Directive, Directives
 from twistvpn.config.endpoints import ANY_HOST, DEFAULT_PORT, protocol
 from twistvpn.config.include import expand
 from twistvpn.config.lexer import lex
-from twistvpn.config.networks import openvpn_routes
+from twistvpn.config.networks import openvpn_routes, refuse_end_routes
 from twistvpn.config.options import OPTIONS
 from twistvpn.config.screen import screen, tolerated
 from twistvpn.config.settings import Listen
@@ -69,6 +69,7 @@ def _check_roles(directives: Directives, role: Role) -> None:
 
 
 def _server(directives: Directives) -> ServerSettings:
+    refuse_end_routes(directives)
     exclusive = directives.last("ccd-exclusive")
     if exclusive is not None and "client-config-dir" not in directives:
         raise exclusive.error("needs client-config-dir: nobody could come in")

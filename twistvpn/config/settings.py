@@ -138,6 +138,16 @@ class Route:
 
 
 @dataclass(frozen=True)
+class EndRoute:
+    """A client's route to an address that is known only once it is connected."""
+
+    end: str
+    """'remote_host', the server's address outside; 'vpn_gateway' or 'net_gateway'."""
+    gateway: str | None = None
+    metric: int | None = None
+
+
+@dataclass(frozen=True)
 class DeviceSettings:
     """The tun or tap device at our end."""
 
@@ -422,6 +432,7 @@ class ClientSettings:
     """'accept', 'ignore' or 'reject', and how pushed options begin that it is for; the first that fits decides."""
     route_nopull: bool = False
     routes: tuple[Route, ...] = ()
+    end_routes: tuple[EndRoute, ...] = ()
     route_metric: int | None = None
     """For pushed routes without one of their own."""
     dns: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ openvpn(8) for each option.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from ipaddress import (
     IPv4Address,
@@ -18,7 +19,7 @@ from ipaddress import (
 )
 from typing import TYPE_CHECKING
 
-from twistvpn.config.settings import FragmentLimit
+from twistvpn.config.settings import EndRoute, FragmentLimit
 from twistvpn.errors import MalformedPacket, NegotiationError, PushRejected
 from twistvpn.interfaces import DeviceType
 from twistvpn.wire.challenges import decode_base64
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 VPN_GATEWAY = "vpn_gateway"
 NET_GATEWAY = "net_gateway"
+REMOTE_HOST = "remote_host"
+
+_ENDS = (VPN_GATEWAY, NET_GATEWAY, REMOTE_HOST)
+_HOST_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+\.?", re.ASCII)
 
 MAX_PUSHED = 64 * 1024
 """Characters of pushed options that are collected before the server counts as broken."""
@@ -62,6 +67,7 @@ class PushedOptions:
     """The gateway is the one that a DHCP server inside the tunnel names; the addresses too."""
     topology: str = "net30"
     routes: tuple[PushedRoute, ...] = ()
+    end_routes: tuple[EndRoute, ...] = ()
     redirect_gateway: frozenset[str] | None = None
     ping: float | None = None
     ping_restart: float | None = None
@@ -185,6 +191,12 @@ def _integer(word: str, least: int, most: int) -> int:
 
 
 def _route(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+    if words[0] in _ENDS:
+        end = EndRoute(words[0], _gateway_word(words, 2), _metric_word(words, 3))
+        return replace(pushed, end_routes=(*pushed.end_routes, end))
+    if _HOST_NAME.fullmatch(words[0]):
+        # Names are not looked up for a server (allow-pull-fqdn); stock clients leave such a route out as well.
+        return replace(pushed, unknown=(*pushed.unknown, " ".join(["route", *words])))
     netmask = words[1] if len(words) > 1 and words[1] != "default" else "255.255.255.255"
     network = IPv4Network(f"{words[0]}/{netmask}", strict=False)
     route = PushedRoute(network, _gateway_word(words, 2), _metric_word(words, 3))

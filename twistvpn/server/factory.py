@@ -291,6 +291,10 @@ class VpnFactory(Factory):
         overrides = connection.overrides
         most = self._most_routes(overrides)
         wanted = [*connection.lease.addresses, *overrides.iroutes]
+        if overrides.iroutes and not isinstance(self.routes, RouteTable):
+            self.log.warn(
+                "{client}: iroute changes nothing, a tap learns what is behind its clients", client=connection
+            )
         if len(wanted) > most:
             self.log.warn("{client}: max-routes-per-client ({most}) reached", client=connection, most=most)
         return wanted[:most]

@@ -88,10 +88,9 @@ def test_a_renegotiation_that_is_not_answered_leaves_the_key_before() -> None:
     ends.network.loss = 0.0
     ends.run(5)
     assert texts(ends.server) == ["later"], "what waited for the new key goes under the old one"
-    assert not ends.client.session.can_renegotiate
     ends.client.renegotiate()
     ends.run(5)
-    assert keys(ends.server) == [0]
+    assert keys(ends.client) == keys(ends.server) == [0, 1]
 
 
 def test_a_renegotiation_that_stalls_leaves_the_key_before_at_both_ends() -> None:
@@ -104,6 +103,28 @@ def test_a_renegotiation_that_stalls_leaves_the_key_before_at_both_ends() -> Non
         (failed,) = end.of(RenegotiationFailed)
         assert str(failed.error) == "no TLS handshake within 20 s (hand-window)"
         assert end.of(SessionFailed) == []
+    ends.network.loss = 0.0
+    ends.server.renegotiate()
+    ends.run(5)
+    assert keys(ends.client) == keys(ends.server) == [0, 1]
+    ends.client.send("hello")
+    ends.run(1)
+    assert texts(ends.server) == ["hello"]
+
+
+def test_who_has_not_noticed_a_failure_yet_takes_part_in_another_try() -> None:
+    ends = connected(hand_window=20)
+    ends.network.loss = 1.0
+    ends.client.renegotiate()
+    ends.run(15)
+    ends.server.renegotiate()
+    ends.run(6)
+    assert ends.client.of(RenegotiationFailed)
+    assert not ends.server.of(RenegotiationFailed)
+    ends.network.loss = 0.0
+    ends.client.renegotiate()
+    ends.run(10)
+    assert keys(ends.client) == keys(ends.server) == [0, 1]
 
 
 def test_nothing_is_said_under_old_keys_once_they_are_silenced() -> None:
@@ -237,6 +258,69 @@ def test_datagrams_go_on_under_the_old_key_after_a_renegotiation_that_failed() -
     assert at_server.is_open
     vpn.advance(30)
     assert not at_server.is_open
+
+
+def test_a_renegotiation_that_failed_is_tried_again() -> None:
+    vpn = pair(server="hand-window 10\ntran-window 200\nreneg-sec 100 100", client="reneg-sec 0")
+    at_server, at_client = peers(vpn)
+    vpn.network.keep = lambda datagram, _source, _destination: datagram[0] >> 3 in DATA_OPCODES
+    vpn.advance(140)
+    assert newest(at_server) == 0
+    vpn.network.keep = None
+    vpn.advance(400)
+    assert at_server.is_open
+    assert newest(at_server) == newest(at_client) >= 3
+    assert vpn.client.times_connected == 1
+
+
+def test_a_client_begins_another_session_beside_the_one_whose_renegotiation_failed() -> None:
+    vpn = pair(server="reneg-sec 0", client="hand-window 10\ntran-window 200\nreneg-sec 100\nconnect-retry 2 5")
+    blocked = [True]
+
+    def no_control(datagram: bytes, source: Address, destination: Address) -> bool:
+        return datagram[0] >> 3 in DATA_OPCODES or not blocked[0]
+
+    vpn.advance(90)
+    vpn.network.keep = no_control
+    hello = udp_packet(vpn.client.address, vpn.server.address)
+    answer = udp_packet(vpn.server.address, vpn.client.address)
+    for _ in range(80):
+        assert transfer(vpn.client, vpn.server, hello) == [hello]
+        assert transfer(vpn.server, vpn.client, answer) == [answer]
+        vpn.advance(1)
+    assert not vpn.client.is_connected
+    assert vpn.client.service._predecessor is not None
+    blocked[0] = False
+    vpn.wait_until(lambda: vpn.client.is_connected)
+    vpn.advance(1)
+    assert vpn.client.service._predecessor is None
+    assert vpn.client.times_connected == 2
+    assert len(vpn.server.factory.connections) == 1
+    assert transfer(vpn.client, vpn.server, hello) == [hello]
+    assert transfer(vpn.server, vpn.client, answer) == [answer]
+
+
+def test_what_was_left_behind_ends_with_its_last_key() -> None:
+    vpn = pair(server="reneg-sec 0", client="hand-window 10\ntran-window 60\nreneg-sec 100\nconnect-retry 2 5")
+    vpn.network.keep = lambda datagram, _source, _destination: datagram[0] >> 3 in DATA_OPCODES
+    vpn.advance(158)
+    assert vpn.client.service._predecessor is not None
+    vpn.advance(5)
+    assert vpn.client.service._predecessor is None
+    vpn.client.inject(udp_packet(vpn.client.address, vpn.server.address))
+    assert vpn.client.service.drops["not-connected"] == 1
+
+
+def test_a_client_that_stops_leaves_nothing_behind() -> None:
+    vpn = pair(server="reneg-sec 0", client="hand-window 10\nreneg-sec 100")
+    vpn.network.keep = lambda datagram, _source, _destination: datagram[0] >> 3 in DATA_OPCODES
+    vpn.advance(120)
+    assert vpn.client.service._predecessor is not None
+    vpn.client.stop()
+    vpn.advance(1)
+    assert vpn.server.factory.connections == {}
+    vpn.stop()
+    assert vpn.clock.getDelayedCalls() == []
 
 
 def test_a_stream_ends_with_a_renegotiation_that_failed() -> None:

@@ -230,7 +230,7 @@ class Peer:
         if self.link.is_stream or event.refusal is not None:
             self._hand_on(SessionFailed(event.error, event.refusal))
             return
-        self.timers.key_expires(event.began)
+        self.timers.renegotiation_failed(event.began, self._clock.seconds())
         self._hand_on(event)
 
     def _flush(self) -> None:

@@ -91,6 +91,7 @@ class PeerTimers:
     def key_installed(self, now: float) -> None:
         """A data key has been installed: its successor's time begins."""
         control = self._control
+        self._expires = None
         age = control.reneg_sec - self._rng.uniform(0, control.reneg_jitter)
         self._renegotiate_at = now + age if control.reneg_sec else None
 
@@ -98,10 +99,11 @@ class PeerTimers:
         """A renegotiation was begun: the next waits for its key."""
         self._renegotiate_at = None
 
-    def key_expires(self, renegotiation_began: float) -> None:
-        """A renegotiation has failed, and no other can follow: the key in use is the last."""
-        self._renegotiate_at = None
-        self._expires = renegotiation_began + self._control.tran_window
+    def renegotiation_failed(self, began: float, now: float) -> None:
+        """The key in use is about to run out, unless another try after a hand-window comes to something."""
+        self._renegotiate_at = now + self._control.hand_window
+        if self._expires is None:
+            self._expires = began + self._control.tran_window
 
     # What is due
 

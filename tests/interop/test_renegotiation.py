@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import threading
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.interop.netns import run
 from tests.interop.peers import GATEWAY, OURS, STOCK
 from tests.interop.tunnel import Tunnel
 from tests.interop.waiting import wait_until
@@ -121,6 +123,34 @@ def test_keys_wear_out_under_load(make_lab: MakeLab, server_kind: str, client_ki
 
     wait_until(worn_out, "two renegotiations")
     assert_in_step(server, client)
+
+
+@pytest.mark.skipif(shutil.which("nft") is None, reason="nft loses control packets")
+@pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
+@pytest.mark.shows("tran-window", "hand-window")
+def test_the_old_key_lives_on_after_a_renegotiation_that_failed(lab: Lab, server_kind: str, client_kind: str) -> None:
+    ours_begins = ["hand-window 2", "reneg-sec 3 3"]
+    server, client = start(
+        lab,
+        server_kind,
+        client_kind,
+        ours_begins if server_kind == OURS else ["hand-window 2", "reneg-sec 0"],
+        ours_begins if client_kind == OURS else ["hand-window 2", "reneg-sec 0"],
+    )
+    ours, mended = (server, "renegotiated, key 1") if server_kind == OURS else (client, "key 0 established")
+    nft = client.namespace.command("nft")
+    run(*nft, "add table inet lossy")
+    for hook, end in (("output", "dport"), ("input", "sport")):
+        run(*nft, f"add chain inet lossy {hook} {{ type filter hook {hook} priority 0; }}")
+        run(*nft, f"add rule inet lossy {hook} udp {end} 1194 @th,64,5 != 9 drop")
+    ours.process.wait_for_line("renegotiation failed")
+    flows = both_ways(lab, client)
+    wait_until(lambda: all(len(flow.arrived) > 100 for flow in flows), "datagrams both ways under the old key")
+    assert [flow.stop() for flow in flows] == [[], []]
+    run(*nft, "delete table inet lossy")
+    ours.process.wait_for_line(mended, count=1 if server_kind == OURS else 2)
+    client.wait_connected()
+    lab.exchange(client, MEGABYTE)
 
 
 def assert_in_step(*peers: Peer) -> None:

@@ -82,6 +82,9 @@ class ConnectionOwner(Protocol):
     def batch_ended(self) -> None:
         """Everything of one wake-up has been handed on."""
 
+    def renegotiation_failed(self, reason: str) -> None:
+        """The last key has begun to run out; there is no other to come."""
+
     def connection_ended(self, reason: str, ending: Ending, least_wait: float) -> None:
         """It is over; the server wants the next try to wait `least_wait` seconds."""
 
@@ -133,6 +136,10 @@ class ClientConnection:
     def _say(self, text: str) -> None:
         if self.peer.is_open:
             self.peer.send_message(text)
+
+    def hand_over(self, owner: ConnectionOwner) -> None:
+        """Report to another from now on."""
+        self._owner = owner
 
     def attach(self, peer: Peer) -> None:
         """Say which peer this is the handler of."""
@@ -226,7 +233,7 @@ class ClientConnection:
 
     def _renegotiation_failed(self, event: RenegotiationFailed) -> None:
         words = tls_failure_words(event.error, self._owner.own_certificate)
-        self._end(f"renegotiation failed: {words}", Ending.RETRY)
+        self._owner.renegotiation_failed(f"renegotiation failed: {words}")
 
     # Asking for options
 

@@ -18,6 +18,7 @@ from twistvpn.client.login import Login, NobodyToAskError
 from twistvpn.client.names import NameServers
 from twistvpn.client.network import ClientNetwork
 from twistvpn.client.peer_info import hardware_address, peer_info
+from twistvpn.client.predecessor import Predecessor
 from twistvpn.client.remotes import Ending, RemoteList
 from twistvpn.client.status import format_status
 from twistvpn.consistency import local_occ_string
@@ -138,6 +139,8 @@ class VpnClientService(Service):
         self._network: ClientNetwork | None = None
         self._link: ILink | None = None
         self._connection: ClientConnection | None = None
+        self._predecessor: Predecessor | None = None
+        """Carries packets while another connection is made."""
         self._attempt: Deferred[None] | None = None
         self._retry: IDelayedCall | None = None
         self._poll: IDelayedCall | None = None
@@ -228,6 +231,7 @@ class VpnClientService(Service):
         self._retry = self._poll = None
 
     def _release(self) -> None:
+        self._retire_predecessor()
         self._deadlines.stop()
         if self._status_chore is not None and self._status_chore.running:
             self._status_chore.stop()
@@ -336,6 +340,7 @@ class VpnClientService(Service):
         if not self._configure(pushed):
             return
         self._enter(ClientState.CONNECTED)
+        self._retire_predecessor()
         self._remotes.succeeded()
         addresses = ", ".join(str(address) for address in (pushed.ipv4, pushed.ipv6) if address is not None)
         assert self._connection is not None
@@ -398,6 +403,8 @@ class VpnClientService(Service):
             if self._blocks_ipv6:
                 frames = self._refuse_ipv6(frames)
             self._connection.peer.send_frames(frames)
+        elif self._predecessor is not None:
+            self._predecessor.send_frames(frames)
         else:
             self.drops["not-connected"] += len(frames)
 
@@ -407,6 +414,24 @@ class VpnClientService(Service):
         assert self._tun is not None
         self._tun.write_frames([Frame(answer) for answer in answers])
         return [frames[place] for place in kept]
+
+    def renegotiation_failed(self, reason: str) -> None:
+        """Begin another session; the present one carries packets until that stands."""
+        connection, link = self._connection, self._link
+        assert connection is not None
+        assert link is not None
+        self._predecessor = Predecessor(self, connection, link)
+        self._connection = self._link = None
+        self.login.disconnected()
+        self._retry_later(reason, Ending.SAME)
+
+    def predecessor_ended(self) -> None:
+        """See `predecessor.Successor`."""
+        self._predecessor = None
+
+    def _retire_predecessor(self) -> None:
+        if self._predecessor is not None:
+            self._predecessor.retire()
 
     def connection_ended(self, reason: str, ending: Ending, least_wait: float) -> None:
         """Try again, or give up."""

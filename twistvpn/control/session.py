@@ -174,7 +174,7 @@ class ControlSession:
     @property
     def can_renegotiate(self) -> bool:
         """Whether there is a key in use, and no other is about to replace it."""
-        return self._has_key_in_use and self._next_key_id() not in self._keys
+        return self._has_key_in_use and not self._is_renegotiating
 
     @property
     def _has_key_in_use(self) -> bool:
@@ -237,7 +237,8 @@ class ControlSession:
             raise MalformedPacket(f"a control message of {len(packet.payload)} bytes")
         self._check_session_ids(packet)
         negotiation = self._keys.get(packet.key_id)
-        if negotiation is None:
+        if negotiation is None or (negotiation.state is State.ENDED and _is_soft_reset(packet)):
+            # The second is another try after one that has come to nothing.
             negotiation = self._answer_soft_reset(packet)
         negotiation.reliable.acknowledged(packet.acks, now)
         if packet.message_id is None:
@@ -263,11 +264,7 @@ class ControlSession:
             raise WrongSession("from another session")
 
     def _answer_soft_reset(self, packet: ControlPacket) -> Negotiation:
-        if (
-            packet.opcode is not Opcode.P_CONTROL_SOFT_RESET_V1
-            or not self._has_key_in_use
-            or packet.key_id != self._next_key_id()
-        ):
+        if not _is_soft_reset(packet) or not self._has_key_in_use or packet.key_id != self._next_key_id():
             raise UnknownKey(f"no negotiation of key {packet.key_id}")
         return self._soft_reset()
 
@@ -449,3 +446,7 @@ class ControlSession:
 
     def _of(self, exchange: KeyExchange) -> Negotiation | None:
         return next((n for n in self._keys.values() if n.exchange is exchange), None)
+
+
+def _is_soft_reset(packet: ControlPacket) -> bool:
+    return packet.opcode is Opcode.P_CONTROL_SOFT_RESET_V1 and packet.message_id == 0

@@ -127,6 +127,7 @@ def test_no_peer_has_a_groups_address_or_one_of_the_host(source: bytes) -> None:
     assert bridge.between("b", frame(mac(100), mac(2))) == ({}, [frame(mac(100), mac(2))])
 
 
+@pytest.mark.shows("stale-routes-check")
 def test_a_silent_address_is_forgotten() -> None:
     bridge = Bridge()
     bridge.hears("a", 1)

@@ -18,6 +18,7 @@ from twistvpn.config.load import parse
 from twistvpn.config.settings import BridgeSettings, VlanSettings
 from twistvpn.control.push import parse_pushed
 from twistvpn.data.bridge import MacTable
+from twistvpn.errors import ConfigError
 from twistvpn.interfaces import DeviceType, Lease
 from twistvpn.overrides import ALIKE
 from twistvpn.server.factory import ClientProtocol, VpnFactory
@@ -30,8 +31,10 @@ from twistvpn.wire.options import occ_string
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.config_files import ConfigFiles
-    from twistvpn.config.settings import ServerSettings
+    from twistvpn.config.settings import ServerSettings, Settings
     from twistvpn.interfaces import Buffer
     from twistvpn.testing import Pair
     from twistvpn.tun.netlink import NetworkConfigurator
@@ -219,16 +222,25 @@ def test_occ_strings_of_a_tap(transport: Literal["udp", "tcp"], cipher: str | No
 # What a client makes of it
 
 
-def client_network(host: FakeHost, options: str = "") -> ClientNetwork:
+def client_settings(options: str = "") -> Settings:
     text = f"client\ndev tap\nremote 203.0.113.1\n<ca>\n{authority().certificate_pem}</ca>\n"
-    settings = parse(f"{text}<auth-user-pass>\nalice\nsecret\n</auth-user-pass>\n{options}", "test", "/")
-    return ClientNetwork(settings, cast("NetworkConfigurator", host), "tap0")
+    return parse(f"{text}<auth-user-pass>\nalice\nsecret\n</auth-user-pass>\n{options}", "test", "/")
+
+
+class Applied:
+    """A client's network, on a host that only writes down what it is told, for what was pushed and is our own."""
+
+    def __init__(self, pushed: Sequence[str], options: str = "") -> None:
+        settings = client_settings(options)
+        assert settings.client is not None
+        self.host = FakeHost()
+        self.network = ClientNetwork(settings, cast("NetworkConfigurator", self.host), "tap0")
+        self.pushed = parse_pushed([*settings.client.own_options, *pushed], DeviceType.TAP)
+        self.network.apply(self.pushed, "203.0.113.1")
 
 
 def configure(*pushed: str, options: str = "") -> FakeHost:
-    host = FakeHost()
-    client_network(host, options).apply(parse_pushed(pushed, DeviceType.TAP), "203.0.113.1")
-    return host
+    return Applied(pushed, options).host
 
 
 @pytest.mark.parametrize("topology", ["", "topology net30", "topology p2p", "topology subnet"])
@@ -275,22 +287,40 @@ def test_without_an_address_the_tap_is_left_to_a_dhcp_client() -> None:
 
 @pytest.mark.parametrize("own", ["", "route-gateway dhcp\n"])
 def test_routes_wait_for_the_router_that_a_dhcp_server_names(own: str) -> None:
-    host = FakeHost()
-    client = client_network(host, own)
-    pushed = parse_pushed(
-        [
-            "route 192.168.7.0 255.255.255.0 default 5",
-            "route 192.168.8.0 255.255.255.0 10.8.0.9",
-            *([] if own else ["route-gateway dhcp"]),
-        ],
-        DeviceType.TAP,
-    )
-    client.apply(pushed, "203.0.113.1")
-    assert client.awaits_router(pushed)
-    assert host.routes == ["192.168.8.0/24 via 10.8.0.9 dev tap0"]
+    routes = ["route 192.168.7.0 255.255.255.0 default 5", "route 192.168.8.0 255.255.255.0 10.8.0.9"]
+    applied = Applied(routes if own else [*routes, "route-gateway dhcp"], own)
+    assert applied.network.awaits_router(applied.pushed)
+    assert applied.host.routes == ["192.168.8.0/24 via 10.8.0.9 dev tap0"]
     for _ in range(2):
-        client.router_found(IPv4Address("10.8.0.1"))
-        assert host.routes[1:] == ["10.8.0.1/32 dev tap0", "192.168.7.0/24 via 10.8.0.1 dev tap0 metric 5"]
+        applied.network.router_found(IPv4Address("10.8.0.1"))
+        assert applied.host.routes[1:] == ["10.8.0.1/32 dev tap0", "192.168.7.0/24 via 10.8.0.1 dev tap0 metric 5"]
+
+
+def test_a_pushed_gateway_is_not_waited_for() -> None:
+    applied = Applied(["ifconfig 10.8.0.2 255.255.255.0", "route-gateway 10.8.0.1"], "route-gateway dhcp\n")
+    assert not applied.network.awaits_router(applied.pushed)
+
+
+def test_addresses_of_our_own_serve_where_none_are_pushed() -> None:
+    own = "ifconfig 10.8.0.77 255.255.255.0\nifconfig-ipv6 fd08::77/64 fd08::1\n"
+    assert configure(options=own).addresses == ["10.8.0.77/24 dev tap0", "fd08::77/64 dev tap0"]
+    pushed = configure("ifconfig 10.8.0.2 255.255.255.0", options=own)
+    assert pushed.addresses == ["10.8.0.2/24 dev tap0", "fd08::77/64 dev tap0"]
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ("ifconfig 10.8.0.77 half", "ifconfig: 'half' is not an IPv4 address"),
+        ("ifconfig-ipv6 fd08::77 fd08::1", "ifconfig-ipv6: "),
+        ("ifconfig-ipv6 fd08::77/64 10.8.0.1", "ifconfig-ipv6: '10.8.0.1' is not an IPv6 address"),
+        ("route-gateway soon", "route-gateway: 'soon' is not an IPv4 address"),
+    ],
+)
+def test_addresses_of_our_own_that_are_none(line: str, answer: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        client_settings(line + "\n")
+    assert answer in str(raised.value)
 
 
 def test_a_gateway_of_our_own_serves_where_none_is_pushed() -> None:

@@ -155,18 +155,24 @@ def test_a_host_behind_the_servers_bridge(lab: Lab, lan: Namespace, server_kind:
 
 
 @pytest.mark.shows("server-bridge")
-@pytest.mark.parametrize("form", ["server-bridge", "server-bridge nogw"])
 @pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
-def test_addresses_that_come_from_elsewhere(
-    lab: Lab, lan: Namespace, form: str, server_kind: str, client_kind: str
-) -> None:
-    start_bridged(lab, server_kind, form)
+def test_addresses_that_a_dhcp_client_sets(lab: Lab, lan: Namespace, server_kind: str, client_kind: str) -> None:
+    start_bridged(lab, server_kind, "server-bridge")
     client = lab.client(client_kind)
     client.process.start()
     wait_until(lambda: client.alive() and TAP in links(client.namespace), "the client has its tap")
-    # As a DHCP client would.
     client.namespace.ip("link", "set", TAP, "up")
     client.namespace.ip("addr", "add", "192.168.50.77/24", "dev", TAP)
+    reached(client, LAN_HOST)
+    assert lan.answers("192.168.50.77")
+
+
+@pytest.mark.shows("server-bridge", "ifconfig")
+@pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
+def test_addresses_that_the_clients_admin_sets(lab: Lab, lan: Namespace, server_kind: str, client_kind: str) -> None:
+    start_bridged(lab, server_kind, "server-bridge nogw")
+    client = lab.client(client_kind, "client", "ifconfig 192.168.50.77 255.255.255.0")
+    client.process.start()
     reached(client, LAN_HOST)
     assert lan.answers("192.168.50.77")
 

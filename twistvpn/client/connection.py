@@ -327,7 +327,8 @@ class ClientConnection:
 
     def _read(self, options: Sequence[str]) -> PushedOptions:
         wanted = filter_pushed(options, self._client.pull_filters)
-        return parse_pushed(wanted, self._settings.device.dev_type, self._client.topology)
+        options = (*self._client.own_options, *wanted)
+        return parse_pushed(options, self._settings.device.dev_type, self._client.topology)
 
     def _token_pushed(self, reply: PushReply) -> None:
         """All that a further reply may change is the token."""

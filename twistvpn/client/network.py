@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
-from twistvpn.config.settings import BY_DHCP
 from twistvpn.control.push import NET_GATEWAY, VPN_GATEWAY, PushedRoute
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import DeviceType
@@ -163,17 +162,11 @@ class ClientNetwork:
     def _inner_gateways(self, pushed: PushedOptions) -> dict[int, IPv4Address | IPv6Address | None]:
         if self._settings.device.dev_type is DeviceType.TUN:
             return {}
-        client = self._settings.client
-        gateway = pushed.vpn_gateway
-        if gateway is None and client is not None and client.route_gateway not in {None, BY_DHCP}:
-            gateway = IPv4Address(client.route_gateway)
-        return {4: gateway, 6: pushed.gateway6 or pushed.peer_address6}
+        return {4: pushed.vpn_gateway, 6: pushed.gateway6 or pushed.peer_address6}
 
     def awaits_router(self, pushed: PushedOptions) -> bool:
         """Whether a DHCP server inside the tap tells the gateway (`route-gateway dhcp`)."""
-        client = self._settings.client
-        is_own_wish = client is not None and client.route_gateway == BY_DHCP and pushed.vpn_gateway is None
-        return self._settings.device.dev_type is DeviceType.TAP and (pushed.gateway_by_dhcp or is_own_wish)
+        return self._settings.device.dev_type is DeviceType.TAP and pushed.gateway_by_dhcp
 
     def router_found(self, router: IPv4Address) -> None:
         """Set the routes that have waited for the gateway, which gets one first: the host may have no address yet."""

@@ -11,7 +11,7 @@ from twistvpn.config.channels import read_control, read_data, read_keepalive
 from twistvpn.config.client_config import read_constraint
 from twistvpn.config.framing import check_fragment
 from twistvpn.config.login import read_auth_retry, read_auth_tokens, read_environment, read_login
-from twistvpn.config.networks import openvpn_end_routes, read_route_gateway
+from twistvpn.config.networks import openvpn_end_routes, read_own_options
 from twistvpn.config.pulling import read_own_dns, read_pull_filters, read_redirect
 from twistvpn.config.pushed import pushed_option
 from twistvpn.config.settings import ClientSettings, DeviceSettings, Route, ServerSettings, Settings
@@ -221,7 +221,7 @@ def read_client(
         local=local[0],
         local_port=local[1],
         floats="float" in directives,
-        route_gateway=read_route_gateway(directives),
+        own_options=read_own_options(directives),
         redirect_gateway=read_redirect(directives),
         tls_exit="tls-exit" in directives,
         auth_retry=read_auth_retry(directives),

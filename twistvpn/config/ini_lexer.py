@@ -107,6 +107,8 @@ SECTIONS: dict[str, dict[str, Form]] = {
         "route-nopull": Form.FLAG,
         "route-metric": Form.WHOLE,
         "redirect-gateway": Form.WORDS,
+        "ifconfig": Form.WORDS,
+        "ifconfig-ipv6": Form.WORDS,
         "route-gateway": Form.WHOLE,
         "redirect-private": Form.WORDS,
         "dns": Form.WORD_LINES,

@@ -6,7 +6,7 @@ from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
 from twistvpn.config.settings import BY_DHCP, EndRoute, Route
-from twistvpn.config.values import any_network, integer, ipv4, ipv4_network, ipv6, ipv6_network
+from twistvpn.config.values import any_network, integer, ipv4, ipv4_network, ipv6, ipv6_interface, ipv6_network
 
 if TYPE_CHECKING:
     from twistvpn.config.directive import Directive, Directives
@@ -68,12 +68,21 @@ def _openvpn_route6(directive: Directive, defaults: Route, through: str | None) 
     )
 
 
-def read_route_gateway(directives: Directives) -> str | None:
-    """A client's `route-gateway`: an address, or 'dhcp'."""
-    directive = directives.last("route-gateway")
-    if directive is None:
-        return None
-    return BY_DHCP if directive.args[0] == BY_DHCP else str(ipv4(directive, directive.args[0]))
+def read_own_options(directives: Directives) -> tuple[str, ...]:
+    """What a client says of its own addresses and gateway, in the syntax of pushed options."""
+    lines = []
+    for name in ("ifconfig", "ifconfig-ipv6", "route-gateway"):
+        directive = directives.last(name)
+        if directive is None:
+            continue
+        if name == "ifconfig-ipv6":
+            ipv6_interface(directive, directive.args[0])
+            ipv6(directive, directive.args[1])
+        elif directive.args != (BY_DHCP,):
+            for text in directive.args:
+                ipv4(directive, text)
+        lines.append(" ".join((name, *directive.args)))
+    return tuple(lines)
 
 
 def _gateway4(directive: Directive, text: str) -> str:

@@ -89,6 +89,7 @@ def _refused(reason: str, names: str) -> list[Option]:
 
 _READ = [
     *_read("proto 1-1", "port 1-1", "lport 1-1", "local 1-3", "bind 0-1", "dev 1-1", "dev-type 1-1", "topology 1-1"),
+    *_read("ifconfig 2-2", "ifconfig-ipv6 2-2"),
     *_read("lladdr 1-1", "tun-mtu 1-2", "txqueuelen 1-1", "verb 1-1", "status 1-2", "user 1-1", "group 1-1", "cd 1-1"),
     *_read("keepalive 2-2", "ping-exit 1-1", "explicit-exit-notify 0-1"),
     *_in_scope(Scope.BOTH, _read("ping 1-1", "ping-restart 1-1", "inactive 1-2", "session-timeout 1-1")),
@@ -108,7 +109,7 @@ _READ = [
 ]
 
 _READ_SERVER = [
-    *_read("server-bridge 0-4", "server 2-3", "server-ipv6 1-1", "ifconfig 2-2", "ifconfig-ipv6 2-2", role=Role.SERVER),
+    *_read("server-bridge 0-4", "server 2-3", "server-ipv6 1-1", role=Role.SERVER),
     *_read("ifconfig-pool 2-3", "ifconfig-ipv6-pool 1-1", "client-to-client", role=Role.SERVER),
     *_read("connect-freq 2-2", "connect-freq-initial 2-2", role=Role.SERVER),
     *_read("duplicate-cn", "max-clients 1-1", "verify-client-cert 0-1", role=Role.SERVER),

@@ -443,8 +443,8 @@ class ClientSettings:
     local_port: int = 0
     floats: bool = False
     """The server may answer from another address than it is written to, and move (`float`)."""
-    route_gateway: str | None = None
-    """`route-gateway`: what routes into a tap go through, an address, or 'dhcp'; None: what the server pushes."""
+    own_options: tuple[str, ...] = ()
+    """Our own `ifconfig`, `ifconfig-ipv6` and `route-gateway`, which hold where the server pushes none."""
     redirect_gateway: tuple[str, ...] | None = None
     """The flags of a `redirect-gateway` of our own; None when there is none (it may still be pushed)."""
     tls_exit: bool = False

@@ -269,7 +269,7 @@ def test_a_clients_other_options(files: ConfigFiles) -> None:
         Route(ip_network("fd00::/8"), None, 50),
     )
     assert read.redirect_gateway == ("def1", "ipv6")
-    assert (read.explicit_exit_notify, read.auth_retry, read.pull) == (1, "nointeract", True)
+    assert (read.explicit_exit_notify, read.auth_retry) == (1, "nointeract")
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,6 @@ def test_cd_moves_relative_paths(files: ConfigFiles) -> None:
         ("tls-auth ta.key 1\nkey-direction 0", "key-direction: contradicts tls-auth (line 9)"),
         ("client", "client: contradicts server (line 8); keep one of them"),
         ("tls-client", "tls-client: contradicts server (line 8)"),
-        ("mode p2p", "mode: point-to-point mode does not exist"),
         ("remote a", "remote: has no meaning for a server; remove it"),
         ("auth-user-pass login.txt", "auth-user-pass: has no meaning for a server"),
         ("proto tcp-client", "proto: tcp-client is for the other end; write tcp"),
@@ -472,8 +471,10 @@ def test_a_mistake_is_one_line_with_its_place(files: ConfigFiles, lines: str, an
     [
         ("dev tun\n", "test.conf: client: is missing; a configuration has client, or server NETWORK NETMASK"),
         ("", "test.conf: client: is missing"),
-        ("tls-server\n", "test.conf:1: tls-server: point-to-point mode does not exist; add server NETWORK NETMASK"),
-        ("tls-client\n", "test.conf:1: tls-client: point-to-point mode does not exist; add pull, or write client"),
+        ("tls-server\n", "test.conf: ifconfig: is missing; write ifconfig LOCAL REMOTE, or server NETWORK NETMASK"),
+        ("tls-client\n", "test.conf: ifconfig: is missing; write ifconfig LOCAL REMOTE, or client for another mode"),
+        ("mode p2p\n", "test.conf:1: mode: says point-to-point mode, which needs tls-server at one end and"),
+        ("tls-server\ntls-client\n", "test.conf:2: tls-client: contradicts"),
         ("pull\n", "test.conf:1: pull: needs tls-client beside it"),
         ("mode server\n", "test.conf:1: mode: needs tls-server beside it"),
         ("mode server\ntls-server\n", "test.conf: server: is missing; write server NETWORK NETMASK"),

@@ -6,6 +6,7 @@ Source: the reference's occ.h and the behaviour of stock peers; openvpn(8), `mtu
 from __future__ import annotations
 
 import os
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from twistvpn.crypto.digests import digest_size
@@ -27,6 +28,8 @@ _NO_DIGEST = "[null-digest]"
 
 _OTHER = {Role.CLIENT: Role.SERVER, Role.SERVER: Role.CLIENT}
 _HEADER = len(OCC_MAGIC) + 1
+_LEAST_NETMASK = 0x80000000
+"""What is smaller is an address: no netmask begins with a 0."""
 
 
 def local_occ_string(settings: Settings, link: ILink) -> str:
@@ -49,7 +52,20 @@ def _occ_string(settings: Settings, link: ILink, role: Role) -> str:
         key_direction=control.key_direction,
         compression=data.compression,
         fragment=None if data.fragment is None or link.is_stream else data.fragment.size,
+        ifconfig=_ifconfig(settings, role),
     )
+
+
+def _ifconfig(settings: Settings, role: Role) -> str | None:
+    """The addresses as the end of that role tells them: the other end's, then its own; or the network both are in."""
+    mode = settings.point_to_point
+    words = next((line.split()[1:] for line in mode.options if line.startswith("ifconfig ")), None) if mode else None
+    if words is None:
+        return None
+    own, second = map(IPv4Address, words)
+    if int(second) >= _LEAST_NETMASK:
+        return f"{IPv4Address(int(own) & int(second))} {second}"
+    return f"{second} {own}" if role is settings.role else f"{own} {second}"
 
 
 def option_differences(settings: Settings, link: ILink, theirs: str) -> list[str]:

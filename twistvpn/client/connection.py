@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from OpenSSL import SSL
@@ -10,6 +11,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from twistvpn.client.data_format import choose_cipher, choose_compression, packet_format
+from twistvpn.client.point_to_point import agreed_options
 from twistvpn.client.questions import Questions
 from twistvpn.client.remotes import Ending
 from twistvpn.consistency import option_differences
@@ -41,7 +43,7 @@ from twistvpn.wire.messages import (
 from twistvpn.wire.options import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cryptography import x509
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -220,6 +222,10 @@ class ClientConnection:
         self._server_occ = event.remote.options
         for difference in option_differences(self._settings, self.peer.link, self._server_occ):
             self.log.debug("the server's options: {difference}", difference=printable(difference))
+        mode = self._settings.point_to_point
+        if mode is not None:
+            self._use(partial(agreed_options, self._settings, mode, event, self.peer.session.export))
+            return
         self._established_at = self._clock.seconds()
         self._give_up_at = self._established_at + self._settings.control.hand_window
         # Not at once: a server that need not be asked may have sent them together with its key.
@@ -310,8 +316,12 @@ class ClientConnection:
         if reply.continuation == MORE_FOLLOWS:
             return
         self._stop_asking()
+        self._use(partial(self._read, self._options))
+
+    def _use(self, read: Callable[[], PushedOptions]) -> None:
+        """Open the data channel with the options that `read` gives, or end the connection."""
         try:
-            pushed = self._read(self._options)
+            pushed = read()
             self._open_data(pushed)
         except (KeyGone, PushRejected) as error:
             self._end(str(error), Ending.RETRY)

@@ -12,6 +12,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from twistvpn import point_to_point
 from twistvpn.client.connection import ClientConnection
 from twistvpn.client.link import LinkOpener
 from twistvpn.client.login import Login, NobodyToAskError
@@ -323,7 +324,10 @@ class VpnClientService(Service):
         assert self._link is not None
         options = local_occ_string(self.settings, self._link)
         prompt = self.login.prompt
-        info = peer_info(self.settings, () if prompt is None else prompt.methods, self._hardware_address())
+        if self.settings.point_to_point is not None:
+            info = point_to_point.peer_info(self.settings.data)
+        else:
+            info = peer_info(self.settings, () if prompt is None else prompt.methods, self._hardware_address())
         return KeyMethod2(KeySource.generate_client(), options, username, password, format_peer_info(info))
 
     def _hardware_address(self) -> str | None:

@@ -14,7 +14,14 @@ from twistvpn.config.login import read_auth_retry, read_auth_tokens, read_enviro
 from twistvpn.config.networks import openvpn_end_routes, read_own_options
 from twistvpn.config.pulling import read_own_dns, read_pull_filters, read_redirect
 from twistvpn.config.pushed import pushed_option
-from twistvpn.config.settings import ClientSettings, DeviceSettings, Route, ServerSettings, Settings
+from twistvpn.config.settings import (
+    ClientSettings,
+    DeviceSettings,
+    PointToPoint,
+    Route,
+    ServerSettings,
+    Settings,
+)
 from twistvpn.config.sockets import read_port_share, read_sockets
 from twistvpn.config.subnet import TOPOLOGIES, read_pool_persist
 from twistvpn.config.tls import read_tls
@@ -37,7 +44,11 @@ _MAX_PEERS = 2**24 - 2
 
 
 def assemble(
-    directives: Directives, role: Role, server: ServerSettings | None = None, client: ClientSettings | None = None
+    directives: Directives,
+    role: Role,
+    server: ServerSettings | None = None,
+    client: ClientSettings | None = None,
+    point_to_point: PointToPoint | None = None,
 ) -> Settings:
     """The whole configuration, from the half that is the role's and all that is not."""
     status, status_interval = _status(directives)
@@ -54,6 +65,7 @@ def assemble(
         data=data,
         server=server,
         client=client,
+        point_to_point=point_to_point,
         sockets=sockets,
         verb=integer_of(directives, "verb", Settings.verb, 0, 11),
         user=text_of(directives, "user"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from twistvpn.config.framing import read_framing
 from twistvpn.config.material import read_control_key
+from twistvpn.config.point_to_point import is_point_to_point
 from twistvpn.config.settings import ControlSettings, ControlWrapping, DataSettings
 from twistvpn.config.values import MAX_COUNT, choice, inactivity, integer, integer_of, seconds, seconds_of
 from twistvpn.crypto.ciphers import AES_BLOCK_SIZE, CBC_CIPHERS, canonical_name
@@ -195,13 +196,14 @@ def read_keepalive(directives: Directives, role: Role) -> Keepalive:
     """`keepalive N M`, which on a server means N and 2 M here and N and M at the clients; or the single options."""
     directive = directives.last("keepalive")
     single = directives.last_of("ping", "ping-restart", "ping-exit")
+    is_alone = is_point_to_point(directives)
     if directive is not None:
         if single is not None:
             raise single.contradiction(directive)
-        return _expand_keepalive(directive, role)
+        return _expand_keepalive(directive, Role.CLIENT if is_alone else role)
     restart = directives.last_of("ping-restart", "ping-exit")
     if restart is None:
-        pulled = PULL_PING_RESTART if role is Role.CLIENT else 0.0
+        pulled = PULL_PING_RESTART if role is Role.CLIENT and not is_alone else 0.0
         return Keepalive(ping=seconds_of(directives, "ping", 0.0), ping_restart=pulled)
     silence = seconds(restart, restart.args[0])
     ping = seconds_of(directives, "ping", 0.0)

@@ -17,6 +17,7 @@ from twistvpn.config.ini_lexer import lex_ini
 from twistvpn.config.networks import ini_route
 from twistvpn.config.options import OPTIONS, nearest
 from twistvpn.config.outside import check_outer
+from twistvpn.config.point_to_point import check_option, is_point_to_point, own_subnet, read_point_to_point
 from twistvpn.config.subnet import (
     Subnet,
     check_address,
@@ -46,14 +47,31 @@ def read_ini(text: str, file: str, directory: str) -> Settings:
     read = lex_ini(text, file)
     role = _role(file, read.lines)
     directives = Directives(read.items, file=file, directory=directory)
+    is_alone = is_point_to_point(directives)
+    if role is Role.CLIENT or is_alone:
+        _refuse_clients(read, file, "a client" if role is Role.CLIENT else "point-to-point mode")
+    if is_alone:
+        return _point_to_point(directives, role)
     _check_roles(directives, role)
     if role is Role.SERVER:
         return assemble(directives, role, server=_with_clients(directives, _server(directives), read))
+    return assemble(directives, role, client=_client(directives))
+
+
+def _refuse_clients(read: IniText, file: str, where: str) -> None:
     for name in read.clients:
         section = f"client {name}"
-        message = "has no meaning for a client; remove the section"
+        message = f"has no meaning for {where}; remove the section"
         raise ConfigError(message, file=file, line=read.lines[section], option=f"[{section}]")
-    return assemble(directives, role, client=_client(directives))
+
+
+def _point_to_point(directives: Directives, role: Role) -> Settings:
+    for item in directives.items:
+        check_option(item, role)
+    mode = read_point_to_point(directives, read_device(directives).dev_type)
+    if role is Role.CLIENT:
+        return assemble(directives, role, client=_client(directives), point_to_point=mode)
+    return assemble(directives, role, server=_server(directives), point_to_point=mode)
 
 
 def _role(file: str, sections: dict[str, int]) -> Role:
@@ -129,9 +147,14 @@ def _check_authenticator(directive: Directive) -> None:
 
 
 def _subnet(directives: Directives) -> Subnet:
+    if is_point_to_point(directives):
+        return own_subnet(directives, read_device(directives).dev_type)
     network_option, network6_option = directives.last("network"), directives.last("network6")
     if network_option is None and network6_option is None and "server-bridge" not in directives:
         raise directives.missing("network", "is missing in [server]; write network = 10.8.0.0/24")
+    for own in (directives.last("ifconfig"), directives.last("ifconfig-ipv6")):
+        if own is not None:
+            raise own.error("is point-to-point mode's; the server's own addresses are address and address6")
     subnet = Subnet(topology=topology_of(directives, read_device(directives).dev_type))
     if network_option is not None:
         network = check_network(network_option, _network4(network_option), subnet.topology)

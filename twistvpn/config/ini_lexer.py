@@ -31,6 +31,8 @@ class Form(Enum):
 
 
 _COMMON = {
+    "ifconfig": Form.WORDS,
+    "ifconfig-ipv6": Form.WORDS,
     "keepalive": Form.WORDS,
     "ping": Form.WHOLE,
     "ping-restart": Form.WHOLE,

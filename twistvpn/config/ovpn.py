@@ -13,6 +13,13 @@ from twistvpn.config.include import expand
 from twistvpn.config.lexer import lex
 from twistvpn.config.networks import openvpn_routes, refuse_end_routes
 from twistvpn.config.options import OPTIONS
+from twistvpn.config.point_to_point import (
+    check_option,
+    is_point_to_point,
+    own_subnet,
+    read_point_to_point,
+    role_of_end,
+)
 from twistvpn.config.screen import screen, tolerated
 from twistvpn.config.settings import Listen
 from twistvpn.config.subnet import openvpn_subnet
@@ -28,6 +35,8 @@ def read_ovpn(text: str, file: str, directory: str) -> Settings:
     directives = Directives((), file=file, directory=directory)
     everything = list(expand(lex(text.removeprefix("\ufeff"), file), directives))
     directives.items = list(screen(everything, directives, tolerated(everything)))
+    if is_point_to_point(directives):
+        return _point_to_point(directives)
     role = _role(directives)
     _check_roles(directives, role)
     if role is Role.SERVER:
@@ -39,27 +48,35 @@ def _role(directives: Directives) -> Role:
     """The end that the options describe; both ends, neither, or one without its TLS role are mistakes."""
     server, client = directives.last_of("server", "server-ipv6", "server-bridge"), directives.last("client")
     mode, tls_server, tls_client = (directives.last(name) for name in ("mode", "tls-server", "tls-client"))
-    if mode is not None and choice(mode, mode.args[0], "server", "p2p") == "p2p":
-        raise mode.error("point-to-point mode does not exist; use server at one end and client at the other")
-    server = server or mode
+    server = server or (mode if mode is not None and mode.args[0] == "server" else None)
     client = client or directives.last("pull") or tls_client
     if server is not None and client is not None:
         raise client.contradiction(server)
     if client is not None and tls_server is not None:
         raise client.contradiction(tls_server)
-    if tls_client is not None and client is tls_client:
-        raise tls_client.error("point-to-point mode does not exist; add pull, or write client instead")
     if client is not None and client.name == "pull" and tls_client is None:
         raise client.error("needs tls-client beside it; write client instead of both")
     if server is not None:
         if server is mode and tls_server is None:
             raise server.error("needs tls-server beside it")
         return Role.SERVER
-    if tls_server is not None:
-        raise tls_server.error("point-to-point mode does not exist; add server NETWORK NETMASK")
     if client is None:
         raise directives.missing("client", "is missing; a configuration has client, or server NETWORK NETMASK")
     return Role.CLIENT
+
+
+def _point_to_point(directives: Directives) -> Settings:
+    role = role_of_end(directives)
+    for item in directives.items:
+        check_option(item, role)
+    dev_type = read_device(directives).dev_type
+    if role is Role.CLIENT:
+        mode = read_point_to_point(directives, dev_type)
+        return assemble(directives, role, client=_client(directives), point_to_point=mode)
+    remotes = read_connections(directives) if "remote" in directives else ()
+    server = read_server(directives, _listen(directives), own_subnet(directives, dev_type), openvpn_routes(directives))
+    mode = read_point_to_point(directives, dev_type, remotes)
+    return assemble(directives, role, server=server, point_to_point=mode)
 
 
 def _check_roles(directives: Directives, role: Role) -> None:
@@ -115,13 +132,16 @@ def _client(directives: Directives) -> ClientSettings:
 
 
 def _local_end(directives: Directives) -> tuple[str | None, int]:
-    """Where the client's link is bound: a client that pulls binds only when an option asks for it."""
+    """Where the client's link is bound: a client that pulls binds only when an option asks for it.
+
+    In point-to-point mode the other end may want to know the port, so that it is bound where nothing forbids it.
+    """
     nobind, bind = directives.last("nobind"), directives.last("bind")
     host, lport = directives.last("local"), directives.last("lport")
     asked = host or lport or bind
     if nobind is not None and asked is not None:
         raise asked.contradiction(nobind)
-    if asked is None:
+    if asked is None and (nobind is not None or not is_point_to_point(directives)):
         return None, 0
     option = lport or directives.last("port")
     number = port(option, option.args[0]) if option is not None else DEFAULT_PORT

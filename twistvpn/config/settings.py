@@ -425,7 +425,6 @@ class ClientSettings:
     push_peer_info: bool = False
     peer_info: Mapping[str, str] = field(default_factory=dict)
     """What `setenv` adds to what the server is told: UV_... with `push_peer_info`, IV_GUI_VER and IV_SSO anyway."""
-    pull: bool = True
     topology: str = "net30"
     """Until the server says otherwise."""
     pull_filters: tuple[tuple[str, str], ...] = ()
@@ -454,6 +453,16 @@ class ClientSettings:
 
 
 @dataclass(frozen=True)
+class PointToPoint:
+    """A tunnel between two ends whose admins have agreed on the addresses: nothing is pushed, nobody else comes in."""
+
+    options: tuple[str, ...] = ()
+    """Our own device's addresses, in the syntax of pushed options."""
+    remotes: tuple[Remote, ...] = ()
+    """From where alone the other end may come to a TLS server; from anywhere when there are none."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """A whole configuration: exactly one of `server` and `client` is there, as `role` says."""
 
@@ -465,6 +474,8 @@ class Settings:
     data: DataSettings
     server: ServerSettings | None = None
     client: ClientSettings | None = None
+    point_to_point: PointToPoint | None = None
+    """There in point-to-point mode, where `role` is the one in TLS."""
     sockets: SocketOptions = NOTHING_ASKED
     """What the sockets that carry the tunnel are asked for."""
     verb: int = 3

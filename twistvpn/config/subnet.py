@@ -159,15 +159,16 @@ def openvpn_subnet(directives: Directives, dev_type: DeviceType) -> Subnet:
         network = check_network(short, ipv4_network(short, *short.args[:2]), subnet.topology)
         subnet = with_own_peer(replace(subnet, network=network))
     elif long is not None:
-        subnet = _with_ifconfig(subnet, long)
+        subnet = with_ifconfig(subnet, long)
     if short6 is not None:
         subnet = replace(subnet, network6=check_network6(short6, ipv6_network(short6, short6.args[0])))
     elif long6 is not None:
-        subnet = _with_ifconfig_ipv6(subnet, long6)
+        subnet = with_ifconfig_ipv6(subnet, long6)
     return _with_pool6(directives, _with_pool(directives, subnet, short), short6)
 
 
-def _with_ifconfig(subnet: Subnet, directive: Directive) -> Subnet:
+def with_ifconfig(subnet: Subnet, directive: Directive) -> Subnet:
+    """The subnet with what `ifconfig` says of our own device."""
     address, second = (ipv4(directive, text) for text in directive.args)
     is_mask = int(second) >= int(IPv4Address("128.0.0.0"))
     if subnet.topology != "subnet":
@@ -183,7 +184,8 @@ def _with_ifconfig(subnet: Subnet, directive: Directive) -> Subnet:
     return replace(subnet, network=network, address=check_address(directive, address, network))
 
 
-def _with_ifconfig_ipv6(subnet: Subnet, directive: Directive) -> Subnet:
+def with_ifconfig_ipv6(subnet: Subnet, directive: Directive) -> Subnet:
+    """The same for `ifconfig-ipv6`."""
     interface = ipv6_interface(directive, directive.args[0])
     network = check_network6(directive, interface.network)
     return replace(subnet, network6=network, address6=check_address6(directive, interface.ip, network))

@@ -160,7 +160,7 @@ class ControlSession:
 
         To be called when both ends have agreed on it, once, after the first key exchange.  Raises `KeyGone`.
         """
-        self._dynamic_material = self._established(0).export(DYNAMIC_LABEL, KEY_SIZE)
+        self._dynamic_material = self.export(DYNAMIC_LABEL, KEY_SIZE)
 
     def _wrapping_of(self, key_id: int) -> Wrapping:
         if not key_id:
@@ -383,6 +383,10 @@ class ControlSession:
         if negotiation is None or negotiation.exchange.remote is None:
             raise KeyGone(f"key {key_id} is gone")
         return negotiation
+
+    def export(self, label: bytes, length: int) -> bytes:
+        """Keying material of the first key's TLS session, `length` bytes; raises `KeyGone`."""
+        return self._established(0).export(label, length)
 
     # What the exchanges report (`exchange.ExchangeListener`)
 

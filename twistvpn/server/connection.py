@@ -31,6 +31,7 @@ from twistvpn.wire.options import IvProto, iv_proto, parse_peer_info, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from ipaddress import IPv4Address
 
     from cryptography import x509
     from twisted.internet.interfaces import IReactorTime
@@ -64,6 +65,8 @@ class ConnectionHost(Protocol):
     data: DataSettings
     settings: Settings
     own_certificate: x509.Certificate | None
+    peer_address: IPv4Address | None
+    """The other end's address inside, in point-to-point mode."""
     examiner: Examiner
 
     def overrides_for(self, identity: str) -> ClientOverrides:
@@ -71,6 +74,9 @@ class ConnectionHost(Protocol):
 
     def admit(self, connection: ServerConnection, identity: str) -> None:
         """Give a client a lease and a peer-id; raises `PoolExhausted` or `AuthenticationRejected`."""
+
+    def make_room(self, connection: ServerConnection) -> None:
+        """Let go of every other session that is connected: there is only one other end."""
 
     def options_for(self, connection: ServerConnection) -> list[str]:
         """What the client is pushed about the network."""
@@ -218,15 +224,16 @@ class ServerConnection:
         self._admission = admission
         self.identity = admission.identity
         try:
-            self._host.admit(self, admission.identity)
-            assert self.peer_id is not None
-            self._agreement = agree(self._host.data, self.peer_info, self._occ, self.peer_id)
+            self._let_in(admission)
         except NegotiationError as error:
             self._turn_away(error)
-            return
         except PoolExhausted as error:
             self._turn_away(TemporarilyRejected(str(error)))
-            return
+
+    def _let_in(self, admission: Admission) -> None:
+        self._host.admit(self, admission.identity)
+        assert self.peer_id is not None
+        self._agreement = agree(self._host.data, self.peer_info, self._occ, self.peer_id)
         self.stage = Stage.ADMITTED
         if self._push_requested or IvProto.REQUEST_PUSH in iv_proto(self.peer_info):
             self._push()

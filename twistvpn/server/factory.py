@@ -24,6 +24,7 @@ from twistvpn.control.verify import TlsContexts
 from twistvpn.data.bridge import PortSettings
 from twistvpn.data.icmp6 import part_ipv6
 from twistvpn.data.layers import LAYERS
+from twistvpn.data.lone import LoneTable
 from twistvpn.data.routes import RouteTable
 from twistvpn.deadlines import DeadlineQueue
 from twistvpn.errors import AuthenticationRejected, ConfigError
@@ -31,19 +32,21 @@ from twistvpn.interfaces import Frame, IFrameReceiver, Lease
 from twistvpn.link.addresses import readable
 from twistvpn.overrides import ALIKE
 from twistvpn.peer import Peer, build_peer
+from twistvpn.point_to_point import peer_info
 from twistvpn.server.addresses import AddressBook, changed_lease
 from twistvpn.server.authentication import Examiner
-from twistvpn.server.connection import ServerConnection
+from twistvpn.server.connection import ServerConnection, Stage
 from twistvpn.server.demux import Demux
 from twistvpn.server.framing import answer_in_kind
 from twistvpn.server.limits import FrequencyLimit
 from twistvpn.server.offers import network_options
 from twistvpn.server.peer_ids import PeerIds
+from twistvpn.server.point_to_point import PointToPointConnection, addresses_of, comes_from
 from twistvpn.server.protocol import ClientAddress, ClientProtocol, TunnelTransport
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.compression import Compression
 from twistvpn.wire.keymethod import KeyMethod2, KeySource
-from twistvpn.wire.options import printable
+from twistvpn.wire.options import format_peer_info, printable
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
@@ -97,7 +100,14 @@ class VpnFactory(Factory):
         self.data = settings.data
         self.tun = tun
         self._layer = LAYERS[settings.device.dev_type]
-        self.routes: PeerTable[Peer] = self._layer.make_table(settings.server, clock.seconds)
+        mode = settings.point_to_point
+        self.routes: PeerTable[Peer] = (
+            self._layer.make_table(settings.server, clock.seconds) if mode is None else LoneTable()
+        )
+        self._connection_class = ServerConnection if mode is None else PointToPointConnection
+        self._remotes = addresses_of(mode.remotes if mode is not None else ())
+        self.peer_address = settings.server.peer_address
+        """The other end's address, where the device has one."""
         self.drops: Counter[str] = Counter()
         self.past_drops: Counter[str] = Counter()
         """What the peers that have left had dropped."""
@@ -140,7 +150,7 @@ class VpnFactory(Factory):
 
     def open_peer(self, link: ILink, address: Address, wrapping: Wrapping, session_id: bytes | None) -> Peer | None:
         """Make a peer for a stranger, unless its own key is refused, it comes too soon, or the server is full."""
-        if self._stopped:
+        if self._stopped or not self._may_come(address):
             return None
         if self._server.single_session and self.demux.is_taken(link, address):
             self.drops["single-session"] += 1
@@ -163,7 +173,7 @@ class VpnFactory(Factory):
                 self.log.warn("max-clients ({most}) reached: others are refused", most=self._server.max_clients)
             return None
         described = f"{'tcp' if link.is_stream else 'udp'}:{readable(address)}"
-        connection = ServerConnection(self, self._clock, described)
+        connection = self._connection_class(self, self._clock, described)
         peer = build_peer(
             Role.SERVER,
             link,
@@ -191,6 +201,12 @@ class VpnFactory(Factory):
             return False
         return (one.identity, one.certificate_serial) == (other.identity, other.certificate_serial)
 
+    def _may_come(self, address: Address) -> bool:
+        if comes_from(address, self._remotes):
+            return True
+        self.drops["unknown-remote"] += 1
+        return False
+
     def _refuse_key(self, address: str, error: AuthenticationRejected) -> None:
         # Not a word to the client.  Its packets come again and again: a line in a while will do.
         self.drops["client-key"] += 1
@@ -200,7 +216,11 @@ class VpnFactory(Factory):
             self.log.warn("{address}: refused: {why}", address=address, why=printable(str(error)))
 
     def _offer(self, link: ILink) -> KeyMethod2:
-        return KeyMethod2(KeySource.generate_server(), local_occ_string(self.settings, link))
+        # Only in point-to-point mode clients look at what a server tells of itself.
+        info = peer_info(self.data) if self.settings.point_to_point is not None else {}
+        return KeyMethod2(
+            KeySource.generate_server(), local_occ_string(self.settings, link), peer_info=format_peer_info(info)
+        )
 
     # Clients come (`connection.ConnectionHost`)
 
@@ -234,6 +254,12 @@ class VpnFactory(Factory):
         before = self._by_identity.get(identity)
         if before is not None and not self._server.duplicate_cn:
             before.peer.close(f"{identity} has connected anew")
+
+    def make_room(self, connection: ServerConnection) -> None:
+        """See `ConnectionHost`."""
+        for other in list(self.connections.values()):
+            if other is not connection and other.stage is Stage.CONNECTED:
+                other.peer.close("the other end has connected anew")
 
     def options_for(self, connection: ServerConnection) -> list[str]:
         """What the client is pushed about the network."""

@@ -29,5 +29,7 @@ class PeerIds:
         return self._next - 1
 
     def give_back(self, peer_id: int, now: float) -> None:
-        """Let `peer_id` rest."""
+        """Let `peer_id` rest; one that was never taken here is nobody's."""
+        if peer_id >= self._next:
+            return
         self._resting.append((now + REST, peer_id))

@@ -176,13 +176,14 @@ def occ_string(
     key_direction: int | None = None,
     compression: Compression = Compression.NONE,
     fragment: int | None = None,
+    ifconfig: str | None = None,
 ) -> str:
     """Write the options as stock 2.6 tells them to its peer, for comparison ("occ").
 
     `cipher` is that of peers that negotiate none (`data-ciphers-fallback`); without one the string is that of a stock
     peer that has not named any, but for `wanted`, which peers without IV_CIPHERS may follow.  `auth_size` is that of
     the digest `auth` in bytes, `wrapping` 'tls-auth', 'tls-crypt' or 'none'.  Any compression framing goes by the name
-    comp-lzo, and `fragment`, whatever its limit, by mtu-dynamic.
+    comp-lzo, and `fragment`, whatever its limit, by mtu-dynamic.  `ifconfig` is told in point-to-point mode.
     """
     sizes = _OCC_CIPHERS.get(cipher or "", _UNNAMED_CIPHER)
     overhead = sizes.overhead + (0 if sizes.is_aead else auth_size)
@@ -197,6 +198,7 @@ def occ_string(
         f"link-mtu {tun_mtu + overhead}",
         f"tun-mtu {tun_mtu}",
         f"proto {proto}",
+        None if ifconfig is None else f"ifconfig {ifconfig}",
         "comp-lzo" if compression is not Compression.NONE else None,
         "mtu-dynamic" if fragment is not None else None,
         None if key_direction is None or wrapping != "tls-auth" else f"keydir {key_direction}",

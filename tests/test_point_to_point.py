@@ -1,0 +1,139 @@
+"""Two ends without a server: each comes to the same accord by itself, and packets go nowhere else."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.config_files import SERVER_INI, ConfigFiles, make_files
+from twistvpn.config.settings import DataSettings, PointToPoint
+from twistvpn.control.session import KeyDerivation
+from twistvpn.crypto.ciphers import SUPPORTED
+from twistvpn.data.bridge import PortSettings
+from twistvpn.data.formats import PacketFormat
+from twistvpn.data.lone import LoneTable
+from twistvpn.errors import ConfigError, NegotiationError
+from twistvpn.interfaces import Frame
+from twistvpn.point_to_point import COMMON_PEER_ID, come_to_terms, peer_info
+from twistvpn.server.point_to_point import comes_from
+from twistvpn.wire.options import IvProto
+from twistvpn.wire.roles import Role
+
+END = "ifconfig 10.9.0.1 10.9.0.2\nifconfig-ipv6 fd09::1/64 fd09::2\nca ca.crt\ncert {0}.crt\nkey {0}.key\n"
+CIPHERS = st.lists(st.sampled_from(SUPPORTED), min_size=1, unique=True).map(tuple)
+ENDS = st.builds(DataSettings, ciphers=CIPHERS, epochs=st.booleans())
+EXPORTED = b"\1\2\3"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> ConfigFiles:
+    return make_files(tmp_path_factory.mktemp("config"))
+
+
+def export(_label: bytes, length: int) -> bytes:
+    assert length == len(EXPORTED)
+    return EXPORTED
+
+
+@given(ENDS, ENDS)
+def test_both_ends_come_to_the_same_accord(server: DataSettings, client: DataSettings) -> None:
+    common = [cipher for cipher in server.ciphers if cipher in client.ciphers]
+    results = []
+    for role, ours, theirs in ((Role.SERVER, server, client), (Role.CLIENT, client, server)):
+        try:
+            results.append(come_to_terms(role, ours, peer_info(theirs), "", export))
+        except NegotiationError:
+            assert not common
+    if common:
+        assert results[0] == results[1]
+        assert results[0].cipher == common[0], "the TLS server's list decides"
+        assert results[0].peer_id == int.from_bytes(EXPORTED, "big")
+        assert results[0].flags >= {"cc-exit", "tls-ekm", "dyn-tls-crypt"}
+
+
+@pytest.mark.parametrize(
+    ("can", "peer_id", "derivation"),
+    [
+        (IvProto(0), None, KeyDerivation.PRF),
+        (IvProto.DATA_V2 | IvProto.TLS_KEY_EXPORT, None, KeyDerivation.PRF),  # it negotiates nothing
+        (IvProto.NCP_P2P, None, KeyDerivation.PRF),
+        (IvProto.NCP_P2P | IvProto.DATA_V2, COMMON_PEER_ID, KeyDerivation.PRF),
+        (IvProto.NCP_P2P | IvProto.DATA_V2 | IvProto.TLS_KEY_EXPORT, 0x010203, KeyDerivation.EXPORTER),
+        (IvProto.NCP_P2P | IvProto.TLS_KEY_EXPORT, None, KeyDerivation.EXPORTER),
+    ],
+)
+def test_what_an_old_end_cannot_is_left_out(can: IvProto, peer_id: int | None, derivation: KeyDerivation) -> None:
+    info = {"IV_PROTO": str(int(can)), "IV_CIPHERS": "AES-256-GCM"}
+    accord = come_to_terms(Role.CLIENT, DataSettings(), info, "V4,cipher AES-256-GCM", export)
+    assert accord == ("AES-256-GCM", derivation, peer_id, PacketFormat.CLASSIC, accord.flags)
+    assert accord.flags == ({"tls-ekm"} if derivation is KeyDerivation.EXPORTER else set())
+
+
+def test_without_negotiation_the_fallback_counts_then_what_the_other_end_names() -> None:
+    fallback = DataSettings(ciphers_fallback="AES-128-GCM")
+    assert come_to_terms(Role.SERVER, fallback, {}, "V4,cipher AES-256-GCM", export).cipher == "AES-128-GCM"
+    assert come_to_terms(Role.SERVER, DataSettings(), {}, "V4,cipher AES-256-GCM", export).cipher == "AES-256-GCM"
+    with pytest.raises(NegotiationError, match="data-ciphers-fallback"):
+        come_to_terms(Role.SERVER, DataSettings(), {}, "V4,cipher BF-CBC", export)
+
+
+def test_the_lone_table_gives_everything_to_the_other_end() -> None:
+    table: LoneTable[str] = LoneTable()
+    frames = [Frame(b"any"), Frame(b"thing")]
+    assert table.split_by_peer(frames) == []
+    table.join("first", (), PortSettings())
+    assert table.split_by_peer(frames) == [("first", frames)]
+    table.join("second", (), PortSettings())
+    table.leave("first", ())
+    assert table.check_sources("second", [b"any"]) == [b"any"]
+    assert table.check_sources("first", [b"any"]) == []
+    assert table.lookup_address(IPv4Address("192.0.2.1")) == "second"
+    assert table.split_client_to_client([b"any"]) == ([], [b"any"])
+    assert table.for_device([b"any"]) == [b"any"]
+    table.leave("second", ())
+    assert table.split_by_peer(frames) == []
+    assert table.drops == {"no-route": 5}
+
+
+def test_only_the_named_other_end_may_come() -> None:
+    allowed = frozenset({IPv4Address("192.0.2.7")})
+    assert comes_from(("192.0.2.7", 5), allowed)
+    assert comes_from(("::ffff:192.0.2.7", 5, 0, 0), allowed)
+    assert not comes_from(("192.0.2.8", 5), allowed)
+    assert not comes_from(("fe80::1%eth0", 5, 0, 2), allowed)
+    assert comes_from(("192.0.2.8", 5), frozenset())
+
+
+@pytest.mark.parametrize("end", ["tls-server\n", "tls-client\nremote 192.0.2.1\nremote-cert-tls server\n"])
+def test_both_syntaxes_say_the_same(files: ConfigFiles, end: str) -> None:
+    name = "server" if end.startswith("tls-server") else "client"
+    read = files.parse(f"dev tun\nkeepalive 10 60\n{end}{END.format(name)}")
+    section = "[server]\nlisten = udp:1194" if read.server else "[client]\nremote = udp:192.0.2.1:1194"
+    addresses = "ifconfig = 10.9.0.1 10.9.0.2\nifconfig-ipv6 = fd09::1/64 fd09::2"
+    ini = f"{section}\n{addresses}\nkeepalive = 10 60\n[tls]\nca = ca.crt\ncert = {name}.crt\nkey = {name}.key\n"
+    assert read.point_to_point == PointToPoint(
+        ("topology p2p", "ifconfig 10.9.0.1 10.9.0.2", "ifconfig-ipv6 fd09::1/64 fd09::2")
+    )
+    assert files.parse(ini, "x.ini").point_to_point == read.point_to_point
+    assert (read.data.ping, read.data.ping_restart) == (10, 60)
+
+
+def test_a_server_of_many_has_its_addresses_otherwise(files: ConfigFiles) -> None:
+    with pytest.raises(ConfigError, match=r"ifconfig: is point-to-point mode's; .* address and address6"):
+        files.parse(SERVER_INI.replace("[tls]", "ifconfig = 10.8.0.1 10.8.0.2\n[tls]"), "x.ini")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('push "route 10.0.0.0"', "push: has no meaning in point-to-point mode"),
+        ("client-to-client", "client-to-client: has no meaning in point-to-point mode"),
+        ("nobind", "nobind: has no meaning in point-to-point mode"),
+    ],
+)
+def test_what_needs_clients_is_refused(files: ConfigFiles, line: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        files.parse(f"tls-server\n{END.format('server')}{line}\n")

@@ -2,7 +2,8 @@
 
     twistd --nodaemon --pidfile= --python tests/interop/asking.py; $ASKING_CONFIG names the configuration.
 
-Every user's password is "secret"; the name says what else happens.
+Every user's password is "secret"; the name says what else happens.  A client called "moved" is given another route and
+another address once it is connected.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from zope.interface import implementer
 from twistvpn.config.load import load
 from twistvpn.errors import AuthenticationRejected, ChallengeRequired, TemporarilyRejected
 from twistvpn.interfaces import Credentials, IAuthenticator, IIdentifier, IUserPrompt, Question
+from twistvpn.server.factory import ClientProtocol, VpnFactory
 from twistvpn.service import make_client_service, make_server_service
 
 if TYPE_CHECKING:
@@ -68,6 +70,23 @@ class Asking:
             raise AuthenticationRejected(f"wrong code {code}")
 
 
+class Moving(ClientProtocol):
+    """A client whose options change."""
+
+    def connectionMade(self) -> None:
+        """Let it settle down first."""
+        if self.transport.getPeer().identity == "moved":
+            reactor.callLater(1, self._move)
+
+    def _move(self) -> None:
+        options = ["route 192.168.78.0 255.255.255.0", "ifconfig 10.8.0.77 255.255.255.0", "?novel 1", "-route-ipv6"]
+        log.info("told to move: {told}", told=self.transport.push_update(options))
+
+
+class MovingFactory(VpnFactory):
+    protocol = Moving
+
+
 @implementer(IUserPrompt)
 class User:
     methods = ("crtext", "openurl", "webauth")
@@ -88,7 +107,7 @@ def _stop(why: str) -> None:
 def _make() -> Any:
     settings = load(os.environ["ASKING_CONFIG"])
     if settings.server is not None:
-        return make_server_service(reactor, settings, _stop, authenticator=Asking())
+        return make_server_service(reactor, settings, _stop, authenticator=Asking(), factory_class=MovingFactory)
     return make_client_service(reactor, settings, _stop, prompt=User())
 
 

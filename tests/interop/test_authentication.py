@@ -11,7 +11,6 @@ import pytest
 from tests.interop.management import Management
 from tests.interop.peers import GATEWAY, OURS, STOCK
 from tests.interop.process import TWISTD
-from tests.interop.tunnel import block
 from tests.interop.waiting import wait_until
 from twistvpn.crypto.authtoken import TokenSecret
 
@@ -45,8 +44,11 @@ def asking_server(lab: Lab, *extra: str) -> Server:
     return server
 
 
-def login(name: str, password: str = "secret") -> list[str]:
-    return block("auth-user-pass", f"{name}\n{password}\n")
+def login(lab: Lab, name: str, password: str = "secret") -> list[str]:
+    """The options of a client that shows a name and a password, from a file, as every release can."""
+    path = lab.directory / f"login-{name}"
+    path.write_text(f"{name}\n{password}\n")
+    return [f"auth-user-pass {path}"]
 
 
 def verifying_server(lab: Lab, *extra: str, password: str = "secret") -> Server:
@@ -86,7 +88,7 @@ def test_our_server_checks_a_stock_clients_password(lab: Lab, password: str, wor
         text.replace("[device]", f"auth = file:{passwords}\nauth-user-pass-optional = yes\n[device]")
     )
     server.start()
-    client = lab.client(STOCK, "laptop", *login("alice", password))
+    client = lab.client(STOCK, "laptop", *login(lab, "alice", password))
     client.process.start()
     if words is None:
         client.wait_connected()
@@ -98,7 +100,7 @@ def test_our_server_checks_a_stock_clients_password(lab: Lab, password: str, wor
 
 def test_a_stock_client_comes_back_after_the_time_it_is_told(lab: Lab) -> None:
     asking_server(lab)
-    client = lab.client(STOCK, "client", *login("busy"), "connect-retry 1 10")
+    client = lab.client(STOCK, "client", *login(lab, "busy"), "connect-retry 1 10")
     client.start()
     client.process.wait_for_line("AUTH_FAILED,TEMP.backoff 3,advance no.:lunch break")
     client.process.wait_for_line("Restart pause, 3 second")
@@ -106,7 +108,7 @@ def test_a_stock_client_comes_back_after_the_time_it_is_told(lab: Lab) -> None:
 
 def test_a_stock_client_waits_for_a_decision(lab: Lab) -> None:
     asking_server(lab)
-    client = lab.client(STOCK, "client", *login("slow"), "setenv IV_SSO openurl,crtext")
+    client = lab.client(STOCK, "client", *login(lab, "slow"), "setenv IV_SSO openurl,crtext")
     client.start()
     client.process.wait_for_line("AUTH_PENDING received, extending handshake timeout from 10s to 30s")
     client.process.wait_for_line("OPEN_URL:https://sso.example/.session=1")
@@ -114,7 +116,7 @@ def test_a_stock_client_waits_for_a_decision(lab: Lab) -> None:
 
 def test_a_stock_clients_user_answers_a_question(lab: Lab, management: Management) -> None:
     asking_server(lab)
-    client = lab.client(STOCK, "client", *login("asked"), "setenv IV_SSO crtext", *management.options)
+    client = lab.client(STOCK, "client", *login(lab, "asked"), "setenv IV_SSO crtext", *management.options)
     client.process.start()
     management.connect()
     management.wait_for(r"^>INFOMSG:CR_TEXT:R,E:Your code")
@@ -148,7 +150,7 @@ def test_a_stock_client_shows_our_token(lab: Lab) -> None:
     secret.write_text(TokenSecret.generate().to_text())
     options = ["auth-gen-token", f"auth-gen-token-secret {secret}", "reneg-sec 3"]
     server = asking_server(lab, *options)
-    client = lab.client(STOCK, "client", *login("alice"), "reneg-sec 0")
+    client = lab.client(STOCK, "client", *login(lab, "alice"), "reneg-sec 0")
     client.start()
     server.process.wait_for_line("renegotiated, key", count=2)
     assert client.namespace.answers(GATEWAY)
@@ -160,7 +162,7 @@ def test_a_stock_client_shows_our_token(lab: Lab) -> None:
 
 @pytest.mark.shows("push-peer-info")
 def test_our_server_is_told_what_a_stock_client_is(lab: Lab) -> None:
-    server = lab.server(OURS)
+    server = lab.server(OURS, "verb 4")
     server.start()
     lab.client(STOCK, "client", "push-peer-info", "setenv UV_SITE lab").start()
     line = server.process.wait_for_line("client/.*peer info:")
@@ -175,7 +177,7 @@ def test_our_server_is_told_what_a_stock_client_is(lab: Lab) -> None:
 @pytest.mark.parametrize("password", ["secret", "wrong"])
 def test_a_stock_server_checks_our_password(lab: Lab, password: str) -> None:
     verifying_server(lab)
-    client = lab.client(OURS, "client", *login("alice", password))
+    client = lab.client(OURS, "client", *login(lab, "alice", password))
     client.process.start()
     if password == "secret":
         client.wait_connected()
@@ -197,7 +199,7 @@ def test_our_user_answers_a_static_challenge(lab: Lab, scheme: str) -> None:
 
 def test_our_client_shows_a_stock_servers_token(lab: Lab) -> None:
     server = verifying_server(lab, "auth-gen-token 0 60", "reneg-sec 3")
-    client = lab.client(OURS, "client", *login("alice"), "reneg-sec 0")
+    client = lab.client(OURS, "client", *login(lab, "alice"), "reneg-sec 0")
     client.start()
     server.process.wait_for_line("Control Channel: TLSv1", count=3)
     assert len(asked(lab)) == 1
@@ -208,7 +210,7 @@ def test_our_clients_user_is_asked_by_a_stock_server(lab: Lab, management: Manag
     server.process.start()
     management.connect()
     server.wait_ready()
-    client = lab.client(OURS, "client", *login("alice"))
+    client = lab.client(OURS, "client", *login(lab, "alice"))
     application(client)
     client.process.start()
     cid, kid = management.wait_for(r"^>CLIENT:CONNECT,(\d+),(\d+)").groups()
@@ -228,7 +230,7 @@ def test_our_client_comes_back_after_the_time_a_stock_server_says(lab: Lab, mana
     server.process.start()
     management.connect()
     server.wait_ready()
-    client = lab.client(OURS, "client", *login("alice"), "connect-retry 1 10")
+    client = lab.client(OURS, "client", *login(lab, "alice"), "connect-retry 1 10")
     client.process.start()
     cid, kid = management.wait_for(r"^>CLIENT:CONNECT,(\d+),(\d+)").groups()
     management.say(f'client-deny {cid} {kid} "busy" "TEMP[backoff 3,advance no]:lunch break"')

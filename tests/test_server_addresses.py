@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6
 from typing import TYPE_CHECKING
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
 from twistvpn.client.service import ClientState
@@ -238,6 +239,34 @@ def test_a_client_that_is_disabled_goes_at_the_next_renegotiation(tmp_path: Path
     vpn.wait_until(lambda: vpn.client.fatal, "it is refused", 120)
     assert "this client is disabled" in str(vpn.client.fatal)
     assert vpn.client.service.state is ClientState.STOPPED
+
+
+def test_a_mistake_in_a_file_refuses_who_comes_and_ends_nobodys_session(tmp_path: Path) -> None:
+    vpn = pair("alice", "bob", server=write(tmp_path) + "reneg-sec 30\n")
+    alice, bob = vpn.clients.values()
+    write(tmp_path, alice="nonsense\n", bob="nonsense\n")
+    with capturedLogs() as logs:
+        vpn.advance(100)
+        assert alice.times_connected == bob.times_connected == 1
+        assert alice.is_connected
+        bob.stop()
+        bob.start()
+        vpn.advance(5)
+    said = {formatEvent(event) for event in logs}
+    assert f"{tmp_path}/bob:1: nonsense: unknown option; remove it" in said
+    assert not bob.is_connected
+    assert bob.fatal is None, "it may come again"
+    write(tmp_path, bob="")
+    vpn.wait_until(lambda: bob.is_connected, "bob is back")
+
+
+def test_without_a_pool_only_those_with_an_address_of_their_own_have_one(tmp_path: Path) -> None:
+    options = write(tmp_path, alice="ifconfig-push 10.8.0.9 255.255.255.0\n")
+    vpn = pair("alice", "bob", server=options + "server 10.8.0.0 255.255.255.0 nopool\n")
+    alice, bob = vpn.clients.values()
+    assert str(alice.address) == "10.8.0.9"
+    assert bob.pushed is not None
+    assert bob.pushed.ipv4 is None
 
 
 def test_a_client_without_any_address_is_still_let_in(tmp_path: Path) -> None:

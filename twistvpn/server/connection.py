@@ -69,8 +69,8 @@ class ConnectionHost(Protocol):
     """The other end's address inside, in point-to-point mode."""
     examiner: Examiner
 
-    def overrides_for(self, identity: str) -> ClientOverrides:
-        """What is different for a client now; raises `AuthenticationRejected` where it must not be in."""
+    def check_welcome(self, identity: str) -> None:
+        """Raise `AuthenticationRejected` where a client that is in must not be in any longer."""
 
     def admit(self, connection: ServerConnection, identity: str) -> None:
         """Give a client a lease and a peer-id; raises `PoolExhausted` or `AuthenticationRejected`."""
@@ -246,7 +246,7 @@ class ServerConnection:
             self._turn_away(NegotiationError(f"renegotiated as {admission.identity}"))
             return
         try:
-            self._host.overrides_for(admission.identity)
+            self._host.check_welcome(admission.identity)
             self.peer.rekeyed(event)
         except NegotiationError as error:
             self._turn_away(error)

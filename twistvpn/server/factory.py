@@ -7,6 +7,7 @@ other clients.  An application that wants something else subclasses it.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from twistvpn.data.layers import LAYERS
 from twistvpn.data.lone import LoneTable
 from twistvpn.data.routes import RouteTable
 from twistvpn.deadlines import DeadlineQueue
-from twistvpn.errors import AuthenticationRejected, ConfigError
+from twistvpn.errors import AuthenticationRejected, ConfigError, TemporarilyRejected
 from twistvpn.interfaces import Frame, IFrameReceiver, Lease
 from twistvpn.link.addresses import readable
 from twistvpn.overrides import ALIKE
@@ -224,15 +225,20 @@ class VpnFactory(Factory):
 
     # Clients come (`connection.ConnectionHost`)
 
-    def overrides_for(self, identity: str) -> ClientOverrides:
-        """See `ConnectionHost`."""
+    def check_welcome(self, identity: str) -> None:
+        """See `ConnectionHost`; settings that cannot be used do not end a session that came under others."""
+        with suppress(TemporarilyRejected):
+            self._overrides_for(identity)
+
+    def _overrides_for(self, identity: str) -> ClientOverrides:
+        """What is different for a client now.  Raises `AuthenticationRejected`."""
         if self._client_settings is None:
             return ALIKE
         try:
             overrides = self._client_settings.overrides(identity)
         except ConfigError as error:
             self.log.warn("{error}", error=error)
-            raise AuthenticationRejected("the server's settings for this client cannot be used") from None
+            raise TemporarilyRejected("the server's settings for this client cannot be used") from None
         if overrides.is_disabled:
             raise AuthenticationRejected("this client is disabled")
         return overrides
@@ -242,7 +248,7 @@ class VpnFactory(Factory):
 
         Raises `PoolExhausted`, and `AuthenticationRejected` where the client's own settings do not let it in.
         """
-        connection.overrides = self.overrides_for(identity)
+        connection.overrides = self._overrides_for(identity)
         self._replace(identity)
         for other in self._book.in_the_way(connection.overrides):
             other.disconnect(f"its address is kept for {identity}")

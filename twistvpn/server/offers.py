@@ -154,7 +154,7 @@ def _general(
     if server.bridge is not None:
         options += [] if server.bridge.gateway is None else [f"route-gateway {server.bridge.gateway}"]
     elif own4 is not None:
-        if server.topology == "subnet" and server.network is not None and lease.ipv4 in server.network:
+        if server.topology == "subnet" and _is_neighbour(server, lease):
             options.append(f"route-gateway {own4}")
         if device.dev_type is DeviceType.TUN:
             options.append(f"topology {server.topology}")
@@ -163,6 +163,11 @@ def _general(
     if server.push_ping_restart:
         options.append(f"ping-restart {server.push_ping_restart:g}")
     return options
+
+
+def _is_neighbour(server: ServerSettings, lease: Lease) -> bool:
+    """Whether the client is in the network that the server's device is in."""
+    return server.network is not None and lease.ipv4 is not None and lease.ipv4 in server.network
 
 
 def _ways_in(server: ServerSettings, own4: IPv4Address | None) -> list[str]:

@@ -162,6 +162,17 @@ def test_both_ends_begin_at_once_on_a_bad_network_more_often_than_there_are_key_
         assert texts(end) == [f"message {count}" for count in range(10)]
 
 
+@pytest.mark.parametrize(("option", "seconds"), [("", 2), ("tls-timeout 5", 5)])
+@pytest.mark.shows("tls-timeout")
+def test_what_is_not_acknowledged_is_said_again_after_tls_timeout(option: str, seconds: float) -> None:
+    vpn = pair(client=option, connect=False)
+    vpn.client.start()
+    vpn.advance(seconds - 0.1)
+    assert vpn.network.counts["sent"] == 1
+    vpn.advance(0.2)
+    assert vpn.network.counts["sent"] == 2
+
+
 # Peers
 
 

@@ -159,6 +159,39 @@ def test_the_address_of_another_is_taken_only_by_who_has_its_certificate(same: b
     assert vpn.server.factory.demux.drops["float"] == (0 if same else 1)
 
 
+# Packets that come late, and those that come twice
+
+
+@pytest.mark.parametrize(
+    ("option", "overtaken_by", "seconds", "arrives"),
+    [
+        ("", 61, 1, True),
+        ("", 62, 1, False),
+        ("", 10, 16, False),
+        ("replay-window 128", 125, 1, True),
+        ("replay-window 128 60", 10, 16, True),
+        ("replay-window 128 30", 126, 1, False),
+        ("replay-window 0", 1, 1, False),
+    ],
+)
+@pytest.mark.shows("replay-window")
+def test_how_late_a_packet_may_be(option: str, overtaken_by: int, seconds: float, *, arrives: bool) -> None:
+    vpn = pair(server=f"keepalive 100 1000\n{option}")
+    late = captured(vpn, greeting(vpn, b"late"))
+    for _ in range(overtaken_by):
+        assert transfer(vpn.client, vpn.server, greeting(vpn))
+    for _ in range(2):
+        # The window closes behind a packet between once and twice its time after it.
+        vpn.advance(seconds)
+        assert transfer(vpn.client, vpn.server, greeting(vpn))
+    for times in (1, 2):
+        vpn.client.link.send_runs([single(late)], SERVER_ADDRESS)
+        vpn.advance(0.1)
+        assert vpn.server.tun.written == ([greeting(vpn, b"late")] if arrives else []), times
+    (peer,) = vpn.server.factory.connections
+    assert peer.channel.drops["replay"] == (1 if arrives else 2)
+
+
 # One session
 
 

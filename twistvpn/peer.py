@@ -261,11 +261,8 @@ class Peer:
         packets = self.channel.open(run, self._clock.seconds())
         authentic = self.channel.packets_in != before
         if self.channel.packets_in + self.channel.packets_out >= self._look_at:
-            self._look()
+            self._look(sum(map(len, packets)))
         if packets:
-            activity = self.timers.activity
-            if activity is not None:
-                activity.moved(sum(map(len, packets)), self._clock.seconds())
             self._handler.packets_received(self, packets)
         return authentic
 
@@ -294,11 +291,8 @@ class Peer:
         runs = self.channel.seal(frames, self._clock.seconds())
         if runs:
             self.link.send_runs(runs, self.address)
-            activity = self.timers.activity
-            if activity is not None:
-                activity.moved(sum([len(run[0]) for run in runs]), self._clock.seconds())
             if self.channel.packets_in + self.channel.packets_out >= self._look_at:
-                self._look()
+                self._look(sum([len(run[0]) for run in runs]))
 
     def set_keepalive(self, ping: float, ping_restart: float) -> None:
         """Ping after `ping` seconds of sending nothing, give up after `ping_restart` of hearing nothing; 0 is never."""
@@ -308,6 +302,7 @@ class Peer:
     def set_limits(self, inactive: float, inactive_bytes: int, session_timeout: float) -> None:
         """Part after `inactive` seconds with fewer bytes, and after `session_timeout` in all; 0 is never."""
         self.timers.limit(inactive, inactive_bytes, session_timeout, self._clock.seconds())
+        self._look_at = 0
         self._reschedule()
 
     # Keys
@@ -357,10 +352,16 @@ class Peer:
         self.timers.key_installed(now)
         self._reschedule()
 
-    def _look(self) -> None:
-        """Look at how much the newest key has done: the batches themselves only count."""
-        channel = self.channel
-        self._look_at = channel.packets_in + channel.packets_out + channel.wear.look_every
+    def _look(self, moved: int) -> None:
+        """Look at what a batch with `moved` bytes of payload has come to: most batches only count.
+
+        Each is looked at where `inactive` is asked for, else now and then.
+        """
+        channel, activity = self.channel, self.timers.activity
+        if activity is None:
+            self._look_at = channel.packets_in + channel.packets_out + channel.wear.look_every
+        elif moved:
+            activity.moved(moved, self._clock.seconds())
         if channel.must_renegotiate:
             self._reschedule()
 

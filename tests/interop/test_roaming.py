@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -110,3 +111,19 @@ def test_a_server_sends_a_client_away_that_comes_again(lab: Lab) -> None:
     server.process.wait_for_line(": left: .*session-timeout")
     server.process.wait_for_line(": connected, ", count=2)
     client.wait_connected()
+
+
+@only_ours
+@pytest.mark.parametrize("option", ["", "single-session"])
+@pytest.mark.shows("single-session")
+def test_a_client_that_comes_anew_from_its_old_address(lab: Lab, option: str) -> None:
+    server = lab.server(OURS, "keepalive 1 2", *([option] if option else []))
+    server.start()
+    client = lab.client(STOCK)
+    client.config.write_text(client.config.read_text().replace("nobind", "lport 5000"))
+    client.start()
+    client.process.stop(signal.SIGKILL)
+    client.process.start()
+    client.wait_connected()
+    (left,) = server.process.lines(": left: ")
+    assert ("nothing heard" in left) is bool(option)

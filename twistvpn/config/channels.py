@@ -284,7 +284,8 @@ def _replay_window(directives: Directives) -> tuple[int, float]:
     directive = directives.last("replay-window")
     if directive is None:
         return DataSettings.replay_window, DataSettings.replay_time
-    size = integer(directive, directive.args[0], 0, 65536)
+    # A window of none and of one are the same: nothing may be overtaken.
+    size = max(1, integer(directive, directive.args[0], 0, 65536))
     time = float(integer(directive, directive.args[1], 0, 600)) if len(directive.args) > 1 else DataSettings.replay_time
     return size, time
 

@@ -92,6 +92,8 @@ class ClientNetwork:
         self._applied = comparable
         self._path_mtu = path_mtu
         device = self._settings.device
+        if device.lladdr is not None:
+            self._host.set_lladdr(self._ifname, device.lladdr)
         if not device.ifconfig_noexec:
             self._set_up(pushed)
         if not device.route_noexec:
@@ -101,8 +103,6 @@ class ClientNetwork:
         device = self._settings.device
         self._host.set_mtu(self._ifname, pushed.tun_mtu or device.mtu)
         self._host.set_txqueuelen(self._ifname, device.txqueuelen)
-        if device.lladdr is not None:
-            self._host.set_lladdr(self._ifname, device.lladdr)
         self._host.set_up(self._ifname)
         self._add_addresses(pushed)
         self._add_peer_routes(pushed)

@@ -196,6 +196,8 @@ class VpnServerService(Service):
         if host is None:
             return
         mtu = _path_mtu(self.settings)
+        if device.lladdr is not None:
+            host.set_lladdr(tun.name, device.lladdr)
         if not device.ifconfig_noexec:
             self._set_up(host, tun, mtu)
         if not device.route_noexec:
@@ -207,8 +209,6 @@ class VpnServerService(Service):
         ipv4, ipv6 = self._own
         host.set_mtu(tun.name, device.mtu)
         host.set_txqueuelen(tun.name, device.txqueuelen)
-        if device.lladdr is not None:
-            host.set_lladdr(tun.name, device.lladdr)
         host.set_up(tun.name)
         if server.peer_address is not None:
             host.add_address(tun.name, IPv4Interface(f"{ipv4}/32"), mtu)
@@ -225,8 +225,7 @@ class VpnServerService(Service):
         def learn() -> None:
             table.own = frozenset(host.lladdrs(tap.name))
 
-        learn()
-        self._chore(LLADDR_INTERVAL, learn)
+        self._chore(LLADDR_INTERVAL, learn)()
 
     def _unconfigure(self) -> None:
         if self._configurator is not None:
@@ -252,7 +251,9 @@ class VpnServerService(Service):
         if self.settings.status is not None:
             self._chore(self.settings.status_interval, self._write_status)
 
-    def _chore(self, interval: float, call: Callable[[], None]) -> None:
+    def _chore(self, interval: float, call: Callable[[], None]) -> Callable[[], None]:
+        """Call it every `interval` seconds from now on; returns it, for a first time, with its faults logged."""
+
         def guarded() -> None:
             try:
                 call()
@@ -263,6 +264,7 @@ class VpnServerService(Service):
         chore.clock = self._reactor
         self._chores.append(chore)
         chore.start(interval, now=False)
+        return guarded
 
     def _write_status(self) -> None:
         assert self.factory is not None

@@ -256,6 +256,7 @@ def test_remote_takes_any_client_endpoint(files: ConfigFiles) -> None:
     [
         ("udpp:1194", "'udpp:1194' is no endpoint; did you mean udp?"),
         ("1194", "'1194' is no endpoint"),
+        ("haproxy:ssl:443", "a proxy's header comes before TLS"),
         ("udp:host", "'udp:host' is not udp:PORT or udp:HOST:PORT"),
         ("udp:70000", "'70000' is not a whole number from 0 to 65535"),
     ],

@@ -64,6 +64,10 @@ def ini_listen(directive: Directive) -> Listen:
         family = PROTOCOLS[proto + version][1]
         return Listen(proto, (host or ANY_HOST[family]).strip("[]"), port(directive, number), origin=directive.origin)
     _check_endpoint(directive, text, IStreamServerEndpointStringParser)
+    if text.startswith("haproxy:ssl:"):
+        raise directive.error(
+            "a proxy's header comes before TLS, not in it; let the proxy end TLS, and use haproxy:tcp"
+        )
     return Listen("tcp", "", 0, endpoint=text, origin=directive.origin)
 
 

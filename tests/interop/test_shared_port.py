@@ -86,6 +86,15 @@ def test_a_website_and_a_vpn_on_one_port_at_the_same_time(make_lab: MakeLab, wra
     assert len(site.lines("GET from 127.0.0.1")) == 5
 
 
+@not_stock
+def test_a_journal_that_the_user_of_the_server_cannot_write_is_refused(make_lab: MakeLab) -> None:
+    lab = make_lab(Tunnel("tcp"))
+    server = lab.server(OURS, "user nobody", "group nogroup", f"port-share 127.0.0.1 8443 {lab.directory}")
+    server.process.start()
+    assert server.process.wait() == 1
+    assert server.process.lines("port-share: user nobody, group nogroup cannot write in /")
+
+
 def tls_client(lab: Lab, *extra: str) -> Client:
     """A client of ours whose link is in TLS, which somebody with the certificate of www.example ends."""
     outer = ["outer-name www.example", *block("outer-ca", lab.authority.cert)]

@@ -141,6 +141,9 @@ def test_point_to_point_addresses(files: ConfigFiles, ccd: Path) -> None:
     assert read(files, ccd, "ifconfig-push 10.8.0.6", "topology p2p\n").ifconfig == Ifconfig(
         IPv4Address("10.8.0.6"), IPv4Address("10.8.0.1")
     )
+    assert read(files, ccd, "ifconfig-push 192.168.8.6 192.168.8.5", "topology net30\n").ifconfig == Ifconfig(
+        IPv4Address("192.168.8.6"), IPv4Address("192.168.8.5")
+    )
     with pytest.raises(ConfigError, match="not the third of four"):
         read(files, ccd, "ifconfig-push 10.8.0.5", "topology net30\n")
     with pytest.raises(ConfigError, match="must be the other end's address, as topology net30"):

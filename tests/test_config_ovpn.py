@@ -186,6 +186,36 @@ def test_a_server_written_out(files: ConfigFiles) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("topology", "pool", "routes"),
+    [
+        ("net30", ("172.16.8.4", "172.16.8.251"), ["172.16.8.0/24"]),
+        ("p2p", ("172.16.8.4", "172.16.8.251"), ["172.16.8.0/24"]),
+        ("subnet", ("172.16.8.2", "172.16.8.254"), []),
+    ],
+)
+def test_what_server_stands_for_in_each_topology(
+    files: ConfigFiles, topology: str, pool: tuple[str, str], routes: list[str]
+) -> None:
+    read = files.parse(SERVER_OVPN.replace("10.8.0.0", "172.16.8.0") + f"topology {topology}\n").server
+    assert read is not None
+    assert read.pool is not None
+    assert tuple(map(str, read.pool)) == pool
+    assert [str(route.network) for route in read.routes] == routes
+    assert (read.peer_address is None) is (topology == "subnet")
+
+
+def test_a_point_to_point_server_written_out(files: ConfigFiles) -> None:
+    text = SERVER_OVPN.replace("server 10.8.0.0 255.255.255.0\n", "mode server\ntls-server\ntopology net30\n")
+    read = files.parse(text + "ifconfig 192.168.8.1 192.168.8.2\nifconfig-pool 192.168.8.4 192.168.8.99\n").server
+    assert read is not None
+    assert (read.network, str(read.address), str(read.peer_address)) == (None, "192.168.8.1", "192.168.8.2")
+    assert "must be the other end's address, as topology net30" in files.line(text + "ifconfig 10.8.0.1 255.255.0.0\n")
+    assert "there is no netmask in topology net30" in files.line(
+        text + "ifconfig 10.8.0.1 10.8.0.2\nifconfig-pool 10.8.0.4 10.8.0.9 255.255.255.0\n"
+    )
+
+
 def test_a_server_with_its_own_pool(files: ConfigFiles) -> None:
     text = SERVER_OVPN.replace("255.255.255.0", "255.255.255.0 nopool")
     read = files.parse(text + "ifconfig-pool 10.8.0.100 10.8.0.200\nserver-ipv6 fd00:1::/112\n").server

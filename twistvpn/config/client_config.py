@@ -26,6 +26,7 @@ from twistvpn.config.values import (
     ipv6,
     ipv6_interface,
     ipv6_network,
+    is_netmask,
     seconds,
 )
 from twistvpn.errors import AuthenticationRejected, ConfigError
@@ -66,8 +67,7 @@ def read_overrides(items: Iterable[Directive], server: ServerSettings) -> Client
 def _ifconfig(overrides: ClientOverrides, item: Directive, server: ServerSettings) -> ClientOverrides:
     address = ipv4(item, item.args[0])
     second = ipv4(item, item.args[1]) if len(item.args) > 1 else _second_of(item, address, server)
-    is_mask = int(second) >= int(IPv4Address("128.0.0.0"))
-    if is_mask is not (server.topology == "subnet"):
+    if is_netmask(second) is not (server.topology == "subnet"):
         wanted = "the netmask" if server.topology == "subnet" else "the other end's address"
         raise item.error(f"the second argument must be {wanted}, as topology {server.topology} has it")
     _check_own(item, address, server)

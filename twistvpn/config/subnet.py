@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6
 from typing import TYPE_CHECKING
 
 from twistvpn.config.settings import PoolPersistence
-from twistvpn.config.values import choice, ipv4, ipv4_network, ipv6_interface, ipv6_network, seconds
+from twistvpn.config.values import choice, ipv4, ipv4_network, ipv6_interface, ipv6_network, is_netmask, seconds
 from twistvpn.interfaces import DeviceType
 
 if TYPE_CHECKING:
@@ -170,14 +170,13 @@ def openvpn_subnet(directives: Directives, dev_type: DeviceType) -> Subnet:
 def with_ifconfig(subnet: Subnet, directive: Directive) -> Subnet:
     """The subnet with what `ifconfig` says of our own device."""
     address, second = (ipv4(directive, text) for text in directive.args)
-    is_mask = int(second) >= int(IPv4Address("128.0.0.0"))
     if subnet.topology != "subnet":
-        if is_mask:
+        if is_netmask(second):
             raise directive.error(
                 f"the second argument must be the other end's address, as topology {subnet.topology} has it"
             )
         return replace(subnet, address=address, peer_address=second)
-    if not is_mask:
+    if not is_netmask(second):
         raise directive.error("the second argument must be the netmask, as topology subnet has it")
     network = ipv4_network(directive, str(IPv4Address(int(address) & int(second))), str(second))
     check_network(directive, network, subnet.topology)

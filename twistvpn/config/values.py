@@ -84,6 +84,12 @@ def ipv4(directive: Directive, text: str) -> IPv4Address:
         raise directive.error(f"{text!r} is not an IPv4 address") from None
 
 
+def is_netmask(address: IPv4Address) -> bool:
+    """Whether it is ones followed by zeros, and so no host's address."""
+    zeros = ~int(address) & 0xFFFFFFFF
+    return int(address) >= 1 << 31 and not zeros & (zeros + 1)
+
+
 def ipv6(directive: Directive, text: str) -> IPv6Address:
     """An IPv6 address."""
     try:

@@ -216,6 +216,11 @@ def test_a_point_to_point_server_written_out(files: ConfigFiles) -> None:
     )
 
 
+def test_name_servers_are_nothing_to_a_server_itself(files: ConfigFiles) -> None:
+    (note, *_) = [note for note in files.parse(SERVER_OVPN + "dhcp-option DNS 10.8.0.1\n").notes if "dhcp" in note]
+    assert note.endswith("dhcp-option: changes nothing at a server; push it to clients")
+
+
 def test_a_server_with_its_own_pool(files: ConfigFiles) -> None:
     text = SERVER_OVPN.replace("255.255.255.0", "255.255.255.0 nopool")
     read = files.parse(text + "ifconfig-pool 10.8.0.100 10.8.0.200\nserver-ipv6 fd00:1::/112\n").server

@@ -139,6 +139,8 @@ def read_server(
         raise rename.error("there are no usernames without an authenticator; use INI syntax and its [server] auth")
     folder = directives.last("client-config-dir")
     dev_type = read_device(directives).dev_type
+    for item in (*directives.every("dns"), *directives.every("dhcp-option")):
+        directives.note(item, "changes nothing at a server; push it to clients")
     return ServerSettings(
         listen=listen,
         network=subnet.network,

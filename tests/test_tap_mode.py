@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from typing import TYPE_CHECKING, Literal, cast
 
 import pytest
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,13 +14,16 @@ from tests.certificates import authority
 from tests.config_files import SERVER_INI, SERVER_OVPN, make_files
 from tests.fake_host import FakeHost
 from tests.inner_packets import SYN, tcp
+from tests.recorders import RunRecorder
 from twistvpn.client.network import ClientNetwork
 from twistvpn.config.load import parse
 from twistvpn.config.settings import BridgeSettings, VlanSettings
+from twistvpn.consistency import device_difference, option_differences
 from twistvpn.control.push import parse_pushed
 from twistvpn.data.bridge import MacTable
 from twistvpn.errors import ConfigError
 from twistvpn.interfaces import DeviceType, Lease
+from twistvpn.memory import MemoryNetwork
 from twistvpn.overrides import ALIKE
 from twistvpn.server.factory import ClientProtocol, VpnFactory
 from twistvpn.server.offers import network_options
@@ -217,6 +221,27 @@ def test_clients_of_a_bridge_without_a_pool_get_no_address(files: ConfigFiles, l
 def test_occ_strings_of_a_tap(transport: Literal["udp", "tcp"], cipher: str | None, mtu: int, expected: str) -> None:
     occ = occ_string(Role.CLIENT, transport, cipher=cipher, dev_type=DeviceType.TAP, tun_mtu=mtu)
     assert occ == f"V4,dev-type tap,{expected},key-method 2,tls-client"
+
+
+@pytest.mark.parametrize("mtu", [1500, 1532])
+def test_peers_may_count_the_ethernet_header_or_not(mtu: int) -> None:
+    settings = client_settings()
+    link = MemoryNetwork(Clock()).link(RunRecorder(), ("192.0.2.1", 1))
+    theirs = occ_string(Role.SERVER, "udp", dev_type=DeviceType.TAP, tun_mtu=mtu - 32)
+    assert option_differences(settings, link, theirs) == []
+    assert device_difference(settings, theirs) is None
+
+
+def test_a_device_of_the_other_kind_is_warned_about() -> None:
+    with capturedLogs() as events:
+        pair(client="dev tap")
+    warned = [
+        str(event["difference"]) for event in events if event["log_level"].name == "warn" and "difference" in event
+    ]
+    assert warned == [
+        "dev-type is tap there and tun here: what one end sends is no packet to the other",
+        "dev-type is tun there and tap here: what one end sends is no packet to the other",
+    ]
 
 
 # What a client makes of it

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from twistvpn.crypto.digests import digest_size
 from twistvpn.data.messages import OCC_MAGIC, OccKind
+from twistvpn.interfaces import DeviceType
 from twistvpn.wire.options import negotiates_with_2_4, occ_string, parse_occ
 from twistvpn.wire.roles import Role
 
@@ -74,12 +75,24 @@ def option_differences(settings: Settings, link: ILink, theirs: str) -> list[str
         return []
     wanted = parse_occ(_occ_string(settings, link, _OTHER[settings.role]))
     found = parse_occ(theirs)
+    if settings.device.dev_type is DeviceType.TAP and found.get("tun-mtu") == str(settings.device.mtu):
+        # Peers from 2.6 on do not count the Ethernet header.
+        del found["tun-mtu"], wanted["tun-mtu"]
     names = [name for name in (*wanted, *(name for name in found if name not in wanted)) if name not in _NOT_COMPARED]
     return [
         f"{name} is {_shown(wanted, name)} here and {_shown(found, name)} there"
         for name in names
         if wanted.get(name) != found.get(name) and _NO_DIGEST not in {wanted.get(name), found.get(name)}
     ]
+
+
+def device_difference(settings: Settings, theirs: str) -> str | None:
+    """What makes a connection useless, a device of the other kind there; None where it is not, or nothing is said."""
+    kind = parse_occ(theirs).get("dev-type")
+    own = settings.device.dev_type.value
+    if kind in {None, own} or settings.control.disable_occ:
+        return None
+    return f"dev-type is {kind} there and {own} here: what one end sends is no packet to the other"
 
 
 def _shown(items: dict[str, str], name: str) -> str:

@@ -339,6 +339,7 @@ def test_keepalive(files: ConfigFiles, lines: str, ping: float, restart: float, 
     assert (data.ping, data.ping_restart, data.ping_exit) == (ping, restart, leave)
 
 
+@pytest.mark.shows("compat-mode")
 @pytest.mark.parametrize(
     ("lines", "ciphers", "fallback"),
     [
@@ -349,6 +350,10 @@ def test_keepalive(files: ConfigFiles, lines: str, ping: float, restart: float, 
         ("cipher AES-192-CBC\nauth SHA512\n", DEFAULT, "AES-192-CBC"),
         ("cipher bf-cbc\n", DEFAULT, "BF-CBC"),
         ("cipher CAMELLIA-128-CBC\n", DEFAULT, None),
+        ("compat-mode 2.5.0\ncipher AES-256-CBC\n", DEFAULT, "AES-256-CBC"),
+        ("compat-mode 2.4.12\ncipher AES-256-CBC\n", (*DEFAULT, "AES-256-CBC"), "AES-256-CBC"),
+        ("compat-mode 2.4.12\n", DEFAULT, None),
+        ("compat-mode 2.3.6\n", (*DEFAULT, "BF-CBC"), "BF-CBC"),
         ("data-ciphers ?CHACHA21:AES-192-GCM\n", ("AES-192-GCM",), None),
         ("data-ciphers AES-192-GCM:DEFAULT\n", ("AES-192-GCM", *DEFAULT), None),
         ("data-ciphers-fallback AES-256-CBC\ncipher AES-128-GCM\n", DEFAULT, "AES-256-CBC"),
@@ -453,6 +458,7 @@ def test_cd_moves_relative_paths(files: ConfigFiles) -> None:
         ("reneg-sec 60 70", "reneg-sec: the second number is the smaller one; use reneg-sec 3600 3000"),
         ("cipher none", "cipher: data is never sent in the clear"),
         ("cipher AES-256-GMC", "cipher: there is no cipher 'AES-256-GMC'; near: AES-256-GCM"),
+        ("compat-mode 2.4", "compat-mode: '2.4' is not a version; write it as 2.4.0"),
         ("data-ciphers DEFAULT:none", "data-ciphers: data is never sent in the clear"),
         ("auth none\ncipher AES-256-CBC", "auth: AES-256-CBC needs a digest"),
         ("auth none\ntls-auth ta.key", "auth: tls-auth needs a digest; use SHA256"),

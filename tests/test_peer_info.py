@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,26 @@ def test_what_every_server_is_told(files: ConfigFiles) -> None:
     assert info["IV_CIPHERS"].startswith("AES-256-GCM")
     assert iv_proto(info) & (IvProto.AUTH_PENDING_KW | IvProto.AUTH_FAIL_TEMP | IvProto.CC_EXIT)
     assert not {"IV_HWADDR", "IV_SSL", "IV_PLAT_VER", "IV_SSO", "UV_SITE"} & set(info)
+
+
+@pytest.mark.parametrize(
+    ("ciphers", "speaks"), [("DEFAULT", True), ("AES-128-GCM:AES-256-GCM", True), ("AES-256-GCM:AES-256-CBC", False)]
+)
+def test_servers_of_2_4_are_told_to_negotiate_only_what_they_would(
+    files: ConfigFiles,
+    ciphers: str,
+    speaks: bool,  # noqa: FBT001
+) -> None:
+    info = told(files, f"data-ciphers {ciphers}")
+    assert ("IV_NCP" in info) is speaks
+    assert "AES-256-GCM" in info["IV_CIPHERS"]
+
+
+def test_epochs_are_told_of_unless_the_embedder_has_switched_them_off(files: ConfigFiles) -> None:
+    settings = files.parse(CLIENT_OVPN)
+    assert IvProto.EPOCH in iv_proto(peer_info(settings, (), None))
+    without = replace(settings, data=replace(settings.data, epochs=False))
+    assert IvProto.EPOCH not in iv_proto(peer_info(without, (), None))
 
 
 @pytest.mark.shows("push-peer-info", "setenv")

@@ -65,6 +65,16 @@ def test_a_peer_that_negotiates_nothing(make_lab: MakeLab, old: str, option: str
     show_traffic(lab, server, client, "AES-256-CBC with SHA256")
 
 
+@pytest.mark.shows("compat-mode")
+@pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
+def test_what_old_configurations_offered_by_themselves(make_lab: MakeLab, server_kind: str, client_kind: str) -> None:
+    lab = make_lab(Tunnel(cipher="AES-256-CBC"))
+    ours = ["data-ciphers AES-256-GCM", "cipher AES-256-CBC", "compat-mode 2.4.0"]
+    server = lab.server(server_kind, *(ours if server_kind == OURS else []))
+    client = lab.client(client_kind, "client", *(ours if client_kind == OURS else []))
+    show_traffic(lab, server, client, "AES-256-CBC with SHA1")
+
+
 @pytest.mark.skipif(RELEASE < ["2.7"], reason="stock peers have it from 2.7 on")
 @pytest.mark.parametrize("proto", ["udp", "tcp"])
 @pytest.mark.parametrize("ours", ["server", "client"])

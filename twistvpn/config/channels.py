@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from twistvpn.config.ciphers import NO_DIGEST, read_ciphers
 from twistvpn.config.framing import read_framing
 from twistvpn.config.material import read_control_key
 from twistvpn.config.point_to_point import is_point_to_point
 from twistvpn.config.settings import ControlSettings, ControlWrapping, DataSettings
 from twistvpn.config.values import MAX_COUNT, choice, inactivity, integer, integer_of, seconds, seconds_of
-from twistvpn.crypto.ciphers import AES_BLOCK_SIZE, CBC_CIPHERS, canonical_name
 from twistvpn.crypto.clientkey import ClientKey, ServerKey
 from twistvpn.crypto.digests import hashlib_name
 from twistvpn.crypto.statickey import StaticKey
@@ -19,8 +18,6 @@ from twistvpn.errors import ConfigError
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from twistvpn.config.directive import Directive, Directives
     from twistvpn.config.settings import Material
 
@@ -28,14 +25,6 @@ _DAY = 86400.0
 
 PULL_PING_RESTART = 120.0
 """Seconds after which a client that pulls counts a silent server as gone, until it is told otherwise."""
-
-_KNOWN_TO_STOCK = re.compile(
-    r"((AES|ARIA|CAMELLIA)-(128|192|256)|BF|CAST5|DES(-EDE3?)?|IDEA|RC2(-40|-64)?|SEED|SM4)-(CBC|CFB[18]?|OFB|CTR)",
-    re.IGNORECASE,
-)
-"""Ciphers of stock OpenVPN's, of which we have a few."""
-_NO_CIPHER = {"none", "[null-cipher]"}
-_NO_DIGEST = {"none", "[null-digest]"}
 
 
 @dataclass(frozen=True)
@@ -129,7 +118,7 @@ def _digest(directives: Directives, wrapping: ControlWrapping) -> str:
     if directive is None:
         return "SHA1"
     name = directive.args[0]
-    if name.lower() in _NO_DIGEST:
+    if name.lower() in NO_DIGEST:
         if wrapping is ControlWrapping.TLS_AUTH:
             raise directive.error("tls-auth needs a digest; use SHA256")
         directives.note(directive, "changes nothing here: the data ciphers authenticate by themselves")
@@ -170,8 +159,7 @@ def read_data(directives: Directives, keepalive: Keepalive) -> DataSettings:
     idle = directives.last("inactive")
     inactive, inactive_bytes = (0.0, 0) if idle is None else inactivity(idle)
     mssfix, mssfix_mode = _mssfix(directives)
-    ciphers, fallback = _ciphers(directives), _fallback(directives)
-    _check_unauthenticated(directives, [cipher for cipher in (*ciphers, fallback or "") if cipher in CBC_CIPHERS])
+    ciphers, fallback = read_ciphers(directives)
     compression, allow_compression, fragment = read_framing(directives)
     return DataSettings(
         ciphers=ciphers,
@@ -221,63 +209,6 @@ def _expand_keepalive(directive: Directive, role: Role) -> Keepalive:
     if role is Role.CLIENT:
         return Keepalive(ping=ping, ping_restart=restart)
     return Keepalive(ping=ping, ping_restart=2 * restart, push_ping=ping, push_ping_restart=restart)
-
-
-def _ciphers(directives: Directives) -> tuple[str, ...]:
-    directive = directives.last("data-ciphers")
-    if directive is None:
-        return DataSettings.ciphers
-    chosen: list[str] = []
-    for item in directive.args[0].split(":"):
-        names = DataSettings.ciphers if item == "DEFAULT" else _supported(directives, directive, item)
-        chosen.extend(name for name in names if name not in chosen)
-    if not chosen:
-        raise directive.error(f"none of these is offered; use {':'.join(DataSettings.ciphers)}")
-    return tuple(chosen)
-
-
-def _supported(directives: Directives, directive: Directive, item: str) -> tuple[str, ...]:
-    """The cipher of one item of a list; nothing, and a note, where stock knows it or a `?` makes it optional."""
-    name = item.removeprefix("?")
-    if name.lower() in _NO_CIPHER:
-        raise directive.error("data is never sent in the clear; take it out of the list")
-    try:
-        return (canonical_name(name),)
-    except ConfigError as error:
-        if not _KNOWN_TO_STOCK.fullmatch(name) and not item.startswith("?"):
-            raise directive.error(error.message) from None
-    directives.note(directive, f"{name} is left out: there is no such cipher here")
-    return ()
-
-
-def _fallback(directives: Directives) -> str | None:
-    directive = directives.last("data-ciphers-fallback") or directives.last("cipher")
-    if directive is None:
-        return None
-    name = directive.args[0]
-    if name.lower() in _NO_CIPHER:
-        raise directive.error("data is never sent in the clear; remove it")
-    try:
-        return canonical_name(name)
-    except ConfigError as error:
-        if not _KNOWN_TO_STOCK.fullmatch(name):
-            raise directive.error(error.message) from None
-    directives.note(directive, f"{name} changes nothing here: there is no such cipher, and others are negotiated")
-    return None
-
-
-def _check_unauthenticated(directives: Directives, ciphers: Sequence[str]) -> None:
-    """Ciphers that do not authenticate need `auth`; small blocks are no good."""
-    auth = directives.last("auth")
-    if ciphers and auth is not None and auth.args[0].lower() in _NO_DIGEST:
-        raise auth.error(f"{ciphers[0]} needs a digest, as it does not authenticate by itself; use SHA256 at both ends")
-    directive = directives.last_of("data-ciphers", "data-ciphers-fallback", "cipher")
-    for cipher in ciphers:
-        if CBC_CIPHERS[cipher].block_size < AES_BLOCK_SIZE and directive is not None:
-            directives.note(
-                directive,
-                f"{cipher} has blocks of 64 bits, which attackers make use of (SWEET32); change to AES-256-GCM",
-            )
 
 
 def _replay_window(directives: Directives) -> tuple[int, float]:

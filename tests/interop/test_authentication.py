@@ -98,6 +98,22 @@ def test_our_server_checks_a_stock_clients_password(lab: Lab, password: str, wor
         client.process.wait_for_line("process exiting")
 
 
+@pytest.mark.shows("verify-client-cert", "username-as-common-name")
+def test_a_stock_client_with_a_password_and_no_certificate(lab: Lab) -> None:
+    passwords = lab.directory / "passwords"
+    passwords.write_text("alice:secret\n")
+    server = lab.ini_server()
+    text = server.config.read_text().rstrip("\n")
+    asked = f"auth = file:{passwords}\nusername-as-common-name = yes\n[device]"
+    server.config.write_text(text.replace("[device]", asked) + "\nverify-client-cert = none\n")
+    server.start()
+    client = lab.client(STOCK, "laptop", *login(lab, "alice"))
+    own = client.config.read_text()
+    client.config.write_text(own[: own.index("<cert>")])
+    client.start()
+    server.process.wait_for_line("alice/udp.*connected.*certificate of nobody")
+
+
 def test_a_stock_client_comes_back_after_the_time_it_is_told(lab: Lab) -> None:
     asking_server(lab)
     client = lab.client(STOCK, "client", *login(lab, "busy"), "connect-retry 1 10")

@@ -69,7 +69,7 @@ class Socks(Proxying):
         if ":".join(login) != LOGIN:
             self.wfile.write(b"\1\1")
             return
-        self.wfile.write(b"\1\0")
+        self.wfile.write(b"\5\0")  # the version is 1 in RFC 1929, and some stock clients want 5
         *_, kind = self.exactly(4)
         assert kind == 3
         host = self.exactly(self.exactly(1)[0]).decode()

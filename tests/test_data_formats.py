@@ -213,7 +213,8 @@ def test_a_peer_that_does_too_much_under_one_epoch_is_shown_the_next() -> None:
 def test_forgeries_move_the_epoch_too() -> None:
     ours, theirs = channels("CHACHA20-POLY1305")
     ends(theirs)[1].failures = FAILURES_RENEGOTIATE + 1
-    assert say(theirs, ours) == [b"E"]
+    for _ in range(64):
+        assert say(theirs, ours) == [b"E"]
     assert ends(theirs)[0].epoch == 2
     assert not theirs.must_renegotiate
 
@@ -222,10 +223,12 @@ def test_chacha_has_no_limit_but_that_of_its_counter() -> None:
     ours, theirs = channels("CHACHA20-POLY1305")
     sealer, _ = ends(ours)
     sealer.packet_id = 1 << 46
-    assert say(ours, theirs) == [b"E"]
+    for _ in range(64):
+        assert say(ours, theirs) == [b"E"]
     assert sealer.epoch == 1
     sealer.packet_id = (1 << 47) + 1
-    assert say(ours, theirs) == [b"E"]
+    for _ in range(64):
+        assert say(ours, theirs) == [b"E"]
     assert (sealer.epoch, sealer.packet_id) == (2, 1)
 
 

@@ -73,6 +73,12 @@ class DataKey:
     """Blocks and packets after which the key, or its epoch, wants a successor; None leaves it to the cipher."""
 
 
+_LOOK_EVERY = 64
+"""Batches between two looks at how much an epoch has done."""
+_BATCH = 1 << 20
+"""Blocks and packets that no batch reaches."""
+
+
 class Generation:
     """One `DataKey` in use."""
 
@@ -127,18 +133,23 @@ class Generation:
 class Epochs:
     """Moves the epochs of one key on: ours at a limit or after the peer's, the peer's by the example of ours."""
 
-    __slots__ = ("_limit", "_opener", "_sealer")
+    __slots__ = ("_batches_left", "_limit", "_look_every", "_opener", "_sealer")
 
     def __init__(self, sealer: AnyEpochSealer, opener: AnyEpochOpener, limit: int) -> None:
         self._sealer = sealer
         self._opener = opener
         self._limit = limit
+        self._look_every = self._batches_left = max(1, min(_LOOK_EVERY, limit // _BATCH))
 
     def before_sealing(self) -> None:
-        """Begin the next epoch where the present one has done enough.
+        """Begin the next epoch where the present one has done enough, which is looked at now and then.
 
-        A batch that begins below the limit may end beyond it, as seven eighths of what the cipher can take allow.
+        Batches that are sealed meanwhile may go beyond the limit, as seven eighths of what the cipher can take allow.
         """
+        self._batches_left -= 1
+        if self._batches_left > 0:
+            return
+        self._batches_left = self._look_every
         sealer, opener = self._sealer, self._opener
         if sealer.blocks + sealer.packet_id > self._limit:
             self._advance(sealer.epoch + 1)

@@ -133,6 +133,24 @@ def test_clients_that_their_files_refuse(lab: Lab) -> None:
     assert "Traceback" not in server.process.log()
 
 
+@only_ours
+@pytest.mark.shows("ifconfig-push", "push", "disable")
+def test_sections_for_single_clients_in_our_own_syntax(lab: Lab) -> None:
+    server = lab.ini_server()
+    sections = (
+        "[client special]\nifconfig-push = 10.8.0.77\nifconfig-ipv6-push = fd08:8::77\n"
+        "push = route 172.20.3.0 255.255.255.0\n[client DEFAULT]\ndisable = yes\n"
+    )
+    server.config.write_text(f"{server.config.read_text()}\n{sections}")
+    server.start()
+    special, stranger = lab.client(STOCK, "special"), lab.client(STOCK, "stranger")
+    stranger.process.start()
+    special.start()
+    assert special.addresses() == ["10.8.0.77", "fd08:8::77"]
+    wait_until(lambda: "172.20.3.0/24" in routes(special.namespace), "the route of one client")
+    stranger.process.wait_for_line("AUTH_FAILED")
+
+
 @pytest.mark.shows("iroute", "iroute-ipv6", "route", "route-ipv6", "client-config-dir", "client-to-client")
 @pytest.mark.parametrize(
     ("server_kind", "client_kind", "extra"),

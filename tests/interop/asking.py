@@ -3,7 +3,7 @@
     twistd --nodaemon --pidfile= --python tests/interop/asking.py; $ASKING_CONFIG names the configuration.
 
 Every user's password is "secret"; the name says what else happens.  A client called "moved" is given another route and
-another address once it is connected.
+another address once it is connected, one called "sent" is told something, sent away, and sent away for good.
 """
 
 from __future__ import annotations
@@ -75,8 +75,21 @@ class Moving(ClientProtocol):
 
     def connectionMade(self) -> None:
         """Let it settle down first."""
-        if self.transport.getPeer().identity == "moved":
+        name = self.transport.getPeer().identity
+        if name == "moved":
             reactor.callLater(1, self._move)
+        if name == "sent":
+            Moving.times_sent += 1
+            reactor.callLater(0.5, self._send_away)
+
+    times_sent = 0
+
+    def _send_away(self) -> None:
+        self.transport.tell("maintenance at noon")
+        if Moving.times_sent == 1:
+            self.transport.restart("[P]:moving house")
+        else:
+            self.transport.halt("your contract has ended")
 
     def _move(self) -> None:
         options = ["route 192.168.78.0 255.255.255.0", "ifconfig 10.8.0.77 255.255.255.0", "?novel 1", "-route-ipv6"]

@@ -176,6 +176,17 @@ def test_a_stock_client_shows_our_token(lab: Lab) -> None:
     assert len(server.process.lines("asked about alice")) == 1
 
 
+@pytest.mark.parametrize("client_kind", [STOCK, OURS])
+def test_a_client_is_told_restarted_and_halted(lab: Lab, client_kind: str) -> None:
+    asking_server(lab)
+    client = lab.client(client_kind, "client", *login(lab, "sent"))
+    client.process.start()
+    for words in ("maintenance at noon", "moving house", "your contract has ended"):
+        client.process.wait_for_line(words)
+    client.process.wait()
+    assert len(client.process.lines("maintenance at noon")) == 2
+
+
 @pytest.mark.shows("push-peer-info")
 def test_our_server_is_told_what_a_stock_client_is(lab: Lab) -> None:
     server = lab.server(OURS, "verb 4")

@@ -19,6 +19,7 @@ from twistvpn.data.bridge import MacTable
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import DeviceType, Frame
 from twistvpn.memory import MemoryTun
+from twistvpn.overrides import ClientOverrides
 from twistvpn.server.auth import CertificateAuthenticator
 from twistvpn.server.service import CRL_INTERVAL, FAREWELL, LLADDR_INTERVAL, VpnServerService, own_addresses
 from twistvpn.server.status import dropped, format_status
@@ -284,3 +285,8 @@ def test_a_crl_that_breaks_is_told_once(tmp_path: Path) -> None:
     told = [event for event in logged if "stays in force" in str(event.get("log_format"))]
     assert len(told) == 1
     assert str(crl) in told[0]["problem"]
+
+
+def test_settings_for_single_clients_are_never_passed_over() -> None:
+    with pytest.raises(ValueError, match="make_server_service provides it"):
+        Fixture(settings(clients={"stolen": ClientOverrides(is_disabled=True)}))

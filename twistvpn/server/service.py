@@ -124,6 +124,9 @@ class VpnServerService(Service):
         self._keyring = control_keyring(settings.control, client_key_verifier)
         self._own = own_addresses(settings.server)
         self._pool = pool
+        if client_settings is None and (settings.server.clients or settings.server.client_config_dir):
+            # Nobody must come in because what refuses them was left out.
+            raise ValueError("the settings for single clients need client_settings; make_server_service provides it")
         self._client_settings = client_settings
         self._leases: LeaseFile | None = None
         self._listen = listen or partial(

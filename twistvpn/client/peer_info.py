@@ -33,6 +33,7 @@ CAPABILITIES = (
     | IvProto.CC_EXIT
     | IvProto.AUTH_FAIL_TEMP
     | IvProto.DYN_TLS_CRYPT
+    | IvProto.DNS_V2
     | IvProto.PUSH_UPDATE
 )
 

@@ -208,6 +208,15 @@ def test_a_dynamic_challenge_is_answered_with_the_next_connection() -> None:
     assert [shown.username for shown in server.shown] == ["alice", "alice"]
 
 
+@pytest.mark.parametrize(("static", "decide"), [('static-challenge "Your code" 1', None), ("", dynamic)])
+def test_answers_are_good_once(static: str, decide: Callable[[Credentials], Awaitable[str]] | None) -> None:
+    user, server = User("42", "42"), Server(decide)
+    vpn = starting(server, client=FILE + static, prompt=user)
+    vpn.client.service.reload()
+    vpn.wait_until(lambda: vpn.client.times_connected == 2)
+    assert user.questions == ["Your code", "Your code"]
+
+
 def test_a_dynamic_challenge_with_nobody_there_is_a_refusal() -> None:
     assert "CRV1" in (starting(Server(dynamic), client=FILE).client.fatal or "")
 

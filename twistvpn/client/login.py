@@ -37,6 +37,7 @@ class Login:
         self._token = self._token_user = ""
         self._challenge: Challenge | None = None
         self._answer: str | None = None
+        self._answer_shown = False
 
     async def prepare(self) -> None:
         """See to it that there is something to show; raises `NobodyToAskError`."""
@@ -77,6 +78,7 @@ class Login:
         if self._token:
             return self._token_user or self._username, self._token
         if self._challenge is not None:
+            self._answer_shown = True
             return self._challenge.username, self._challenge.password(self._answer or "")
         static = None if self._settings is None else self._settings.static_challenge
         if static is None:
@@ -105,6 +107,7 @@ class Login:
         had_token = bool(self._token)
         self._token = self._token_user = ""
         self._challenge = self._answer = None
+        self._answer_shown = False
         if had_token:
             return True
         if challenge is not None and self.prompt is not None:
@@ -122,6 +125,10 @@ class Login:
         self._challenge = self._answer = None
 
     def disconnected(self) -> None:
-        """A connection has ended: with `auth-nocache` what was shown is not kept, but for a token."""
+        """A connection has ended: answers are good once, and with `auth-nocache` nothing but a token is kept."""
+        self._response = ""
+        if self._answer_shown:
+            self._challenge = self._answer = None
+            self._answer_shown = False
         if self._settings is not None and not self._settings.cache:
             self._username = self._password = self._response = ""

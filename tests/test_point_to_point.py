@@ -7,9 +7,11 @@ from ipaddress import IPv4Address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 
 from tests.config_files import SERVER_INI, ConfigFiles, make_files
 from twistvpn.config.settings import DataSettings, PointToPoint
+from twistvpn.consistency import local_occ_string
 from twistvpn.control.session import KeyDerivation
 from twistvpn.crypto.ciphers import SUPPORTED
 from twistvpn.data.bridge import PortSettings
@@ -17,6 +19,7 @@ from twistvpn.data.formats import PacketFormat
 from twistvpn.data.lone import LoneTable
 from twistvpn.errors import ConfigError, NegotiationError
 from twistvpn.interfaces import Frame
+from twistvpn.memory import MemoryNetwork
 from twistvpn.point_to_point import COMMON_PEER_ID, come_to_terms, peer_info
 from twistvpn.server.point_to_point import comes_from
 from twistvpn.wire.options import IvProto
@@ -36,6 +39,21 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> ConfigFiles:
 def export(_label: bytes, length: int) -> bytes:
     assert length == len(EXPORTED)
     return EXPORTED
+
+
+@pytest.mark.parametrize(
+    ("ifconfig", "told"),
+    [
+        ("192.168.8.1 192.168.8.2", "192.168.8.2 192.168.8.1"),
+        ("10.9.0.1 10.9.0.2", "10.9.0.2 10.9.0.1"),
+        ("10.9.0.1 255.255.255.0", "10.9.0.0 255.255.255.0"),
+    ],
+)
+def test_addresses_are_told_for_comparison(files: ConfigFiles, ifconfig: str, told: str) -> None:
+    text = "dev tun\ntls-server\ntopology subnet\n" if "255" in ifconfig else "dev tun\ntls-server\n"
+    settings = files.parse(text + END.format("server").replace("10.9.0.1 10.9.0.2", ifconfig))
+    link = MemoryNetwork(Clock()).link(None, ("192.0.2.1", 1194))  # type: ignore[arg-type]  # nothing is received
+    assert f",ifconfig {told}," in local_occ_string(settings, link)
 
 
 @given(ENDS, ENDS)

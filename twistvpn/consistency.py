@@ -29,8 +29,7 @@ _NO_DIGEST = "[null-digest]"
 
 _OTHER = {Role.CLIENT: Role.SERVER, Role.SERVER: Role.CLIENT}
 _HEADER = len(OCC_MAGIC) + 1
-_LEAST_NETMASK = 0x80000000
-"""What is smaller is an address: no netmask begins with a 0."""
+_ALL_ONES = 0xFFFFFFFF
 
 
 def local_occ_string(settings: Settings, link: ILink) -> str:
@@ -64,9 +63,14 @@ def _ifconfig(settings: Settings, role: Role) -> str | None:
     if words is None:
         return None
     own, second = map(IPv4Address, words)
-    if int(second) >= _LEAST_NETMASK:
+    if _is_netmask(second):
         return f"{IPv4Address(int(own) & int(second))} {second}"
     return f"{second} {own}" if role is settings.role else f"{own} {second}"
+
+
+def _is_netmask(address: IPv4Address) -> bool:
+    zeros = ~int(address) & _ALL_ONES
+    return zeros < _ALL_ONES and not zeros & (zeros + 1)
 
 
 def option_differences(settings: Settings, link: ILink, theirs: str) -> list[str]:

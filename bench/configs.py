@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.plan import STOCK, TCP, TLS, UDP
+from bench.plan import BARE, STOCK, TCP, TLS, UDP
 from tests.interop.ini import write_material
 from tests.interop.process import TWISTD
 from tests.interop.tunnel import DEVICE, block, credentials
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.interop.material import Authority
 
 PORT = 1194
@@ -23,6 +23,7 @@ GATEWAY = "10.8.0.1"
 SERVER_NAME = "server.example"
 MOST_CLIENTS = 4000
 CIPHER = "AES-256-GCM"
+_BARE = [sys.executable, str(Path(__file__).with_name("bare.py"))]
 
 
 class Trust(NamedTuple):
@@ -34,6 +35,8 @@ class Trust(NamedTuple):
 
 def server_command(kind: str, link: str, trust: Trust, directory: Path) -> list[str]:
     """Write a server's configuration into `directory`; the command line that runs it."""
+    if kind == BARE:
+        return [*_BARE, DEVICE, f"{GATEWAY}/24", str(PORT)]
     identity = trust.authority.issue(SERVER_NAME, "server")
     if kind == STOCK:
         lines = [
@@ -71,6 +74,8 @@ def server_command(kind: str, link: str, trust: Trust, directory: Path) -> list[
 
 def client_command(kind: str, link: str, trust: Trust, directory: Path) -> list[str]:
     """The same for a client."""
+    if kind == BARE:
+        return [*_BARE, DEVICE, "10.8.0.2/24", str(PORT), OUTSIDE]
     identity = trust.authority.issue("client.example", "client")
     if kind == STOCK:
         lines = [

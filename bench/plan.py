@@ -7,6 +7,8 @@ from enum import Enum
 
 STOCK = "stock"
 OURS = "ours"
+BARE = "bare"
+"""Both ends a Twisted program that does nothing but forward: see `bench.bare`."""
 
 UDP, TCP, TLS = "udp", "tcp", "tls"
 LINKS = (UDP, TCP, TLS)
@@ -27,11 +29,15 @@ class Pair:
     client: str
     kernel: str = ""
     """TWISTVPN_KERNEL of our ends; '' leaves the choice to them."""
+    only: str = ""
+    """The one probe (`traffic.probes`) that it is measured with; '' is all."""
 
     def runs_over(self, link: str) -> bool:
         """Whether there is such a tunnel: stock has no TLS link, and without a tunnel there is no link."""
         if not self.server:
             return link == NO_LINK
+        if self.server == BARE:
+            return link == UDP
         return link in {UDP, TCP} or (link == TLS and STOCK not in {self.server, self.client})
 
 
@@ -41,7 +47,8 @@ COMPILED = Pair("compiled", "ours, compiled kernel", OURS, OURS, "compiled")
 PURE = Pair("pure", "ours, pure Python", OURS, OURS, "pure")
 OUR_SERVER = Pair("our-server", "stock client, our server", OURS, STOCK)
 OUR_CLIENT = Pair("our-client", "our client, stock server", STOCK, OURS)
-PAIRS = (NO_TUNNEL, REFERENCE, COMPILED, PURE, OUR_SERVER, OUR_CLIENT)
+FLOOR = Pair("floor", "Twisted alone, no VPN", BARE, BARE, only="ping")
+PAIRS = (NO_TUNNEL, REFERENCE, COMPILED, PURE, OUR_SERVER, OUR_CLIENT, FLOOR)
 OUR_SIDE = Pair("ours", "ours", OURS, OURS)
 """For what has one end, or no packet passes: the kernel is the one that runs by itself."""
 COLUMNS = (*PAIRS, OUR_SIDE)

@@ -87,7 +87,7 @@ class Runner:
                     take = partial(figures_of, pair, self.plan, self._trust, _folder(base))
                     self._sample(turn, name, CROWD, pair.key, take)
         for name, probe in probes(self.plan):
-            for tunnel in _rotated(tunnels, turn):
+            for tunnel in _rotated([tunnel for tunnel in tunnels if tunnel.pair.only in {"", name}], turn):
                 self._probe(turn, name, tunnel, probe)
 
     def _servers(self) -> list[Pair]:

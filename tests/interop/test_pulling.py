@@ -19,7 +19,7 @@ pytestmark = pytest.mark.interop
 
 ROLES = [pytest.param(OURS, STOCK, id="our-server"), pytest.param(STOCK, OURS, id="our-client")]
 
-only_ours = pytest.mark.skipif(OURS == STOCK, reason="these are our own log lines")
+only_ours = pytest.mark.skipif(OURS == STOCK, reason="these are our own log lines and routes")
 
 
 def routes(namespace: Namespace) -> dict[str, int]:
@@ -84,3 +84,16 @@ def test_a_client_that_leaves_its_host_alone_and_one_that_rejects(lab: Lab) -> N
         assert client.addresses() == []
         assert routes(client.namespace) == {}
         assert client.alive()
+
+
+@only_ours
+@pytest.mark.shows("redirect-gateway")
+def test_the_local_network_is_blocked_but_for_its_gateway(lab: Lab) -> None:
+    lab.server(STOCK, 'push "redirect-gateway def1 block-local"').start()
+    client = lab.client(OURS)
+    client.namespace.ip("route", "add", "default", "via", "10.99.1.1")
+    client.start()
+    halves = {"10.99.1.0/25", "10.99.1.128/25", "0.0.0.0/1", "128.0.0.0/1"}
+    wait_until(lambda: halves <= routes(client.namespace).keys(), "the local network is in the tunnel")
+    assert client.namespace.ip_json("route", "get", "10.99.1.1")[0]["dev"] == "outside"
+    lab.exchange(client, 100_000)

@@ -196,12 +196,12 @@ class ClientNetwork:
                 self._route_inside(ip_network(network))
 
     def _block_local(self, server: str) -> None:
-        """Lead the network of the default gateway into the tunnel, all of it but the gateway and the server."""
+        """Lead the networks by the default gateway's interface into the tunnel, all but the gateway and the server."""
         hop = self._host.default_gateway(4)
         if hop is None or hop.gateway is None:
             return
         for network, ifname in self._host.local_networks():
-            if ifname != hop.ifname or not isinstance(network, IPv4Network) or hop.gateway not in network:
+            if ifname != hop.ifname or not isinstance(network, IPv4Network):
                 continue
             for address in {hop.gateway, _plain(server)}:
                 if address in network:

@@ -144,7 +144,7 @@ def test_a_client_is_refused_whose_own_framing_lets_compressed_packets_in(tmp_pa
 
 
 def test_a_client_with_a_framing_is_answered_as_one_with_it() -> None:
-    plain = 1541
+    plain = 1549
     for client, own in (("comp-lzo", True), ("compress stub-v2", True), ("", False)):
         vpn = pair(client=client, server="data-ciphers-fallback AES-256-GCM")
         connection = vpn.client.service._connection

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import socket
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.endpoints import TCP4ClientEndpoint, clientFromString
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.internet.testing import MemoryReactor
 
+from tests.certificates import server_certificate
 from tests.netns import needs_tun
 from tests.running import in_reactor
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import NOTHING_ASKED, Multihome, SocketOptions
+from twistvpn.link.haproxy import server_endpoint
 from twistvpn.link.multihome import IPV6_PKTINFO, home_of
 from twistvpn.link.sockets import (
     IP_MTU_DISCOVER,
     SO_MARK,
-    PreparedConnections,
+    PreparedReactor,
     apply_options,
     open_tcp_listener,
     open_udp_socket,
@@ -28,6 +30,7 @@ from twistvpn.link.sockets import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 OPENERS = [
     pytest.param(lambda options: open_udp_socket("127.0.0.1", options=options), id="udp"),
@@ -101,7 +104,7 @@ async def test_connections_have_their_options_before_they_connect() -> None:
     from twisted.internet import reactor
 
     with open_tcp_listener("127.0.0.1") as listener:
-        connections = PreparedConnections(reactor, SocketOptions(mtu_discover=2))
+        connections = PreparedReactor(reactor, SocketOptions(mtu_discover=2))
         endpoint = TCP4ClientEndpoint(connections, *listener.getsockname())
         protocol: Any = await endpoint.connect(Factory.forProtocol(Protocol))
         transport = protocol.transport
@@ -116,12 +119,42 @@ async def test_connections_have_their_options_before_they_connect() -> None:
 async def test_a_connection_that_cannot_have_its_options_is_a_refusal() -> None:
     from twisted.internet import reactor
 
-    connections = PreparedConnections(reactor, SocketOptions(device="nosuch0"))
+    connections = PreparedReactor(reactor, SocketOptions(device="nosuch0"))
     with pytest.raises(EnvironmentRefusal, match="nosuch0"):
         await TCP4ClientEndpoint(connections, "127.0.0.1", 9).connect(Factory.forProtocol(Protocol))
 
 
 def test_without_options_connections_are_the_reactors() -> None:
     reactor = MemoryReactor()
-    PreparedConnections(reactor, NOTHING_ASKED).connectTCP("192.0.2.1", 443, ClientFactory())
+    PreparedReactor(reactor, NOTHING_ASKED).connectTCP("192.0.2.1", 443, ClientFactory())
     assert reactor.tcpClients[0][:2] == ("192.0.2.1", 443)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "haproxy:tcp", "ssl"])
+@in_reactor
+async def test_the_sockets_of_endpoints_have_their_options(kind: str, tmp_path: Path) -> None:
+    from twisted.internet import reactor
+
+    certificate = pem_file(tmp_path)
+    more = f":privateKey={certificate}:certKey={certificate}" if kind == "ssl" else ""
+    prepared = PreparedReactor(reactor, SocketOptions(mtu_discover=2))
+    endpoint = server_endpoint(prepared, f"{kind}:0:interface=127.0.0.1{more}")
+    port: Any = await endpoint.listen(Factory.forProtocol(Protocol))
+    assert option(port.socket, IP_MTU_DISCOVER, socket.IPPROTO_IP) == 2
+    connected = await clientFromString(prepared, f"tcp:127.0.0.1:{port.getHost().port}").connect(
+        Factory.forProtocol(Protocol)
+    )
+    transport: Any = cast("Any", connected).transport
+    assert option(transport.socket, IP_MTU_DISCOVER, socket.IPPROTO_IP) == 2
+    lost: Deferred[None] = Deferred()
+    cast("Any", connected).connectionLost = lambda *_: lost.callback(None)
+    transport.abortConnection()
+    await lost
+    await port.stopListening()
+
+
+def pem_file(folder: Path) -> Path:
+    issued = server_certificate()
+    path = folder / "web.pem"
+    path.write_text(issued.certificate_pem + issued.key_pem)
+    return path

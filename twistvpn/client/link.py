@@ -26,7 +26,7 @@ from zope.interface import implementer
 from twistvpn.config.settings import ProxyKind
 from twistvpn.interfaces import NOTHING_ASKED, SocketOptions
 from twistvpn.link.proxies import HttpConnect, ProxiedEndpoint, Socks5
-from twistvpn.link.sockets import PreparedConnections, open_udp_socket
+from twistvpn.link.sockets import PreparedReactor, open_udp_socket
 from twistvpn.link.stream import StreamLinkFactory
 from twistvpn.link.udp import UdpLink
 
@@ -145,11 +145,11 @@ class LinkOpener:
 
     def _endpoint(self, remote: Remote, host: str) -> Any:
         if remote.endpoint is not None:
-            return clientFromString(self._reactor, remote.endpoint)
+            return clientFromString(PreparedReactor(self._reactor, self._options), remote.endpoint)
         kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
         settings, proxy = self._settings, remote.proxy
         bind = (settings.local or "", settings.local_port) if settings.local or settings.local_port else None
-        connections = PreparedConnections(self._reactor, self._options)
+        connections = PreparedReactor(self._reactor, self._options)
         port = remote.port if proxy is None else proxy.port
         endpoint: Any = kind(connections, host, port, timeout=settings.connect_timeout, bindAddress=bind)
         if proxy is not None:

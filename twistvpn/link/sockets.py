@@ -11,14 +11,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.tcp import Client, Connector
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from zope.interface import directlyProvides, providedBy
 
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import NOTHING_ASKED, Multihome, SocketOptions
 from twistvpn.link.addresses import readable
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IConnector
-    from twisted.internet.protocol import ClientFactory
+    from twisted.internet.interfaces import IConnector, IListeningPort
+    from twisted.internet.protocol import ClientFactory, Factory
 
 SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
@@ -52,6 +54,15 @@ def open_udp_socket(
 def open_tcp_listener(host: str = "", port: int = 0, options: SocketOptions = NOTHING_ASKED) -> socket.socket:
     """Bind a non-blocking TCP socket and let connections come; `host`, `port` and errors as in `open_udp_socket`."""
     return _open("tcp", host, port, socket.AF_UNSPEC, options)
+
+
+def listen_tcp(
+    reactor: Any, host: str, port: int, factory: Factory, options: SocketOptions = NOTHING_ASKED
+) -> IListeningPort:
+    """Listen in `reactor`; `host`, `port` and errors as in `open_udp_socket`."""
+    with open_tcp_listener(host, port, options) as sock:
+        # The port has a descriptor of its own for the same socket.
+        return reactor.adoptStreamPort(sock.fileno(), sock.family, factory)  # type: ignore[no-any-return]
 
 
 def _open(proto: str, host: str, port: int, family: int, options: SocketOptions) -> socket.socket:
@@ -191,12 +202,16 @@ class _PreparedConnector(Connector):
         return _PreparedClient(self.host, self.port, self.bindAddress, self, self.reactor)  # type: ignore[no-untyped-call]
 
 
-class PreparedConnections:
-    """What a TCP client endpoint takes for a reactor, its sockets with `options` before they are bound and connect."""
+class PreparedReactor:
+    """What an endpoint takes for the reactor, its TCP sockets with `options` before they are bound or connect."""
 
     def __init__(self, reactor: Any, options: SocketOptions) -> None:
         self._reactor = reactor
         self._options = options
+        directlyProvides(self, providedBy(reactor))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
 
     def connectTCP(
         self,
@@ -213,3 +228,16 @@ class PreparedConnections:
         connector.options = self._options
         connector.connect()
         return connector
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = BACKLOG, interface: str = "") -> IListeningPort:
+        """See `IReactorTCP.listenTCP`; raises `EnvironmentRefusal`, also where the port is taken."""
+        if self._options == NOTHING_ASKED:
+            return self._reactor.listenTCP(port, factory, backlog, interface)  # type: ignore[no-any-return]
+        host = {"": "0.0.0.0", "::": ""}.get(interface, interface)  # noqa: S104  what they mean there
+        return listen_tcp(self._reactor, host, port, factory, self._options)
+
+    def listenSSL(
+        self, port: int, factory: Any, contextFactory: Any, backlog: int = BACKLOG, interface: str = ""
+    ) -> IListeningPort:
+        """See `IReactorSSL.listenSSL`; errors as of `listenTCP`."""
+        return self.listenTCP(port, TLSMemoryBIOFactory(contextFactory, False, factory), backlog, interface)

@@ -13,7 +13,7 @@ from twistvpn.interfaces import NOTHING_ASKED, SocketOptions
 from twistvpn.link.addresses import readable
 from twistvpn.link.haproxy import server_endpoint
 from twistvpn.link.sharing import PortShare, SharedPortFactory
-from twistvpn.link.sockets import open_tcp_listener, open_udp_socket
+from twistvpn.link.sockets import PreparedReactor, listen_tcp, open_udp_socket
 from twistvpn.link.stream import StreamLinkFactory, describe
 from twistvpn.link.udp import UdpLink
 from twistvpn.verbosity import log_observer
@@ -62,8 +62,8 @@ class Listening(Protocol):
 class Listeners:
     """Everything one server listens on.  `bind` may be called while we have privileges, `start` any time later.
 
-    `options` are for UDP and TCP; an endpoint's sockets are the endpoint's affair.  What comes by a stream and is not
-    OpenVPN goes to `share`.
+    `options` are for every UDP and TCP socket but those that somebody else has opened (systemd).  What comes by a
+    stream and is not OpenVPN goes to `share`.
     """
 
     log = Logger(observer=log_observer)
@@ -110,9 +110,7 @@ class Listeners:
         if place.proto == "udp":
             self._sockets.append(open_udp_socket(place.host, place.port, options=self._options))
             return
-        with open_tcp_listener(place.host, place.port, self._options) as sock:
-            # The port has a descriptor of its own for the same socket.
-            self.ports.append(self._reactor.adoptStreamPort(sock.fileno(), sock.family, self._stream_factory()))
+        self.ports.append(listen_tcp(self._reactor, place.host, place.port, self._stream_factory(), self._options))
 
     def _stream_factory(self) -> StreamLinkFactory | SharedPortFactory:
         links = StreamLinkFactory(self._receiver, self._reactor)
@@ -135,7 +133,8 @@ class Listeners:
             self.ports.append(port)
 
         def begin() -> Any:
-            return server_endpoint(self._reactor, endpoint).listen(self._stream_factory())
+            reactor = PreparedReactor(self._reactor, self._options)
+            return server_endpoint(reactor, endpoint).listen(self._stream_factory())
 
         return maybeDeferred(begin).addCallback(listens)
 

@@ -164,7 +164,7 @@ def test_a_stock_clients_user_answers_a_challenge(lab: Lab, management: Manageme
 def test_a_stock_client_shows_our_token(lab: Lab) -> None:
     secret = lab.directory / "tokens.key"
     secret.write_text(TokenSecret.generate().to_text())
-    options = ["auth-gen-token", f"auth-gen-token-secret {secret}", "reneg-sec 3"]
+    options = ["auth-gen-token 0 60", f"auth-gen-token-secret {secret}", "reneg-sec 3"]
     server = asking_server(lab, *options)
     client = lab.client(STOCK, "client", *login(lab, "alice"), "reneg-sec 0")
     client.start()

@@ -131,8 +131,11 @@ NCP_2_CIPHERS = ("AES-256-GCM", "AES-128-GCM")
 
 
 def negotiates_with_2_4(ciphers: Collection[str]) -> bool:
-    """Whether one that takes `ciphers` may say IV_NCP=2; others name one in their OCC string for peers of 2.4."""
-    return all(name in ciphers for name in NCP_2_CIPHERS)
+    """Whether one that takes `ciphers` says IV_NCP=2; others name one in their OCC string for peers of 2.4.
+
+    Servers of 2.4 push the first of their own list to whoever says so, and that is AES-256-GCM by default.
+    """
+    return NCP_2_CIPHERS[0] in ciphers
 
 
 class _OccCipher(NamedTuple):

@@ -214,6 +214,20 @@ def test_a_stock_server_checks_our_password(lab: Lab, password: str) -> None:
     assert asked(lab)[0].startswith(f"alice {password}")
 
 
+@pytest.mark.shows("auth-retry", "auth-nocache", "push-peer-info", "setenv")
+def test_our_client_tries_again_with_what_its_file_has_then(lab: Lab) -> None:
+    server = verifying_server(lab)
+    options = ["auth-retry nointeract", "auth-nocache", "push-peer-info", "setenv UV_SITE lab"]
+    client = lab.client(OURS, "client", *login(lab, "alice", "wrong"), *options)
+    client.namespace.ip("route", "add", "default", "via", "10.99.1.1")
+    client.process.start()
+    client.process.wait_for_line("AUTH_FAILED.*trying again")
+    login(lab, "alice", "secret")
+    client.wait_connected()
+    for told in ("IV_HWADDR=..:..:..:", "IV_PLAT_VER=", "IV_SSL=OpenSSL", "UV_SITE=lab"):
+        server.process.wait_for_line(f"peer info: {told}")
+
+
 @pytest.mark.shows("static-challenge")
 @pytest.mark.parametrize("scheme", ["scrv1", "concat"])
 def test_our_user_answers_a_static_challenge(lab: Lab, scheme: str) -> None:

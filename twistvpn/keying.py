@@ -1,17 +1,21 @@
-"""From the control channel's keys to the data channel's: derives them, installs them, and says when they send."""
+"""From the control channel to the data channel: what its packets look like, its keys, and when they send."""
 
 from __future__ import annotations
 
+from secrets import randbelow
 from typing import TYPE_CHECKING
 
 from twistvpn.control.session import KeyDerivation
 from twistvpn.crypto.derive import split_keys
 from twistvpn.data.channel import DataKey
 from twistvpn.data.formats import PacketFormat, describe
+from twistvpn.data.framing import Framing
 from twistvpn.data.keyring import NEVER
+from twistvpn.wire.compression import Compression
+from twistvpn.wire.fragments import SEQUENCES
 
 if TYPE_CHECKING:
-    from twistvpn.config.settings import Settings
+    from twistvpn.config.settings import FragmentLimit, Settings
     from twistvpn.control.session import ControlSession
     from twistvpn.data.channel import Channel
     from twistvpn.wire.roles import Role
@@ -50,6 +54,17 @@ class Keying:
         self._derivation = derivation
         self._peer_id = peer_id
         self._packet_format = packet_format
+
+    def open_framing(self, compression: Compression, fragment: FragmentLimit | None) -> None:
+        """Settle what lies between packets and sealing."""
+        if compression is not Compression.NONE or fragment is not None:
+            self._channel.framing = Framing(
+                compression,
+                fragment,
+                allow_compression=self._settings.data.allow_compression,
+                mtu=self._settings.device.mtu,
+                sequence=randbelow(SEQUENCES),
+            )
 
     @property
     def description(self) -> str:

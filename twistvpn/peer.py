@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import Enum, auto
-from secrets import randbelow
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from twisted.logger import Logger
@@ -18,7 +17,6 @@ from twistvpn.control.events import RenegotiationBegun, RenegotiationFailed, Ses
 from twistvpn.control.session import ControlSession
 from twistvpn.data.channel import Channel
 from twistvpn.data.formats import PacketFormat
-from twistvpn.data.framing import Framing
 from twistvpn.data.keyring import Wear
 from twistvpn.data.layers import LAYERS
 from twistvpn.data.messages import OccKind
@@ -28,8 +26,6 @@ from twistvpn.keying import Keying
 from twistvpn.sizes import fit_link, largest_packet
 from twistvpn.timers import Keepalive, PeerTimers
 from twistvpn.verbosity import log_observer
-from twistvpn.wire.compression import Compression
-from twistvpn.wire.fragments import SEQUENCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +39,7 @@ if TYPE_CHECKING:
     from twistvpn.crypto.wrapping import Opened, Wrapping
     from twistvpn.deadlines import DeadlineQueue
     from twistvpn.interfaces import Address, Buffer, Frame, ILink, Run
+    from twistvpn.wire.compression import Compression
     from twistvpn.wire.keymethod import KeyMethod2
     from twistvpn.wire.roles import Role
 
@@ -319,16 +316,7 @@ class Peer:
 
     def open_framing(self, compression: Compression, fragment: FragmentLimit | None) -> None:
         """Settle what lies between packets and sealing, before the first key is installed."""
-        if self.link.is_stream:
-            fragment = None
-        if compression is not Compression.NONE or fragment is not None:
-            self.channel.framing = Framing(
-                compression,
-                fragment,
-                allow_compression=self._settings.data.allow_compression,
-                mtu=self._settings.device.mtu,
-                sequence=randbelow(SEQUENCES),
-            )
+        self._keying.open_framing(compression, None if self.link.is_stream else fragment)
 
     @property
     def protection(self) -> str:

@@ -256,6 +256,25 @@ def test_only_an_authentic_packet_moves_a_client() -> None:
     assert vpn.server.tun.take() == [greeting(vpn)]
 
 
+def test_a_forged_packet_that_finds_an_expired_key_moves_nobody() -> None:
+    vpn = pair(server="tran-window 100\nreneg-sec 0\n", client="reneg-sec 0\n")
+    (peer,) = vpn.server.factory.connections
+    home = peer.address
+    client = vpn.client.service.peer
+    assert client is not None
+    client.session.renegotiate(vpn.clock.seconds())
+    client.pump()
+    vpn.advance(200)
+    transfer(vpn.client, vpn.server, greeting(vpn))
+    datagram = bytearray(captured(vpn, greeting(vpn)))
+    datagram[0] &= ~7  # the first key, which has expired and which nobody has asked for since
+    stranger = Stranger(vpn)
+    stranger.link.send_runs([single(bytes(datagram))], SERVER_ADDRESS)
+    vpn.advance(0.1)
+    assert peer.channel.drops["unknown-key"] == 1
+    assert peer.address == home
+
+
 def test_data_without_a_peer_id_is_found_by_its_address() -> None:
     vpn = pair("v1", "v2", server="client-to-client")
     one, other = vpn.clients["v1"], vpn.clients["v2"]

@@ -100,7 +100,7 @@ class Channel:
 
     @property
     def progress(self) -> int:
-        """A number that grows with each packet that none has overtaken."""
+        """A number that grows with each packet that none has overtaken; see `Keyring.progress`."""
         return self._keyring.progress
 
     @property

@@ -242,7 +242,7 @@ class Keyring:
 
     @property
     def progress(self) -> int:
-        """A number that grows with each packet that is the latest of its key."""
+        """A number that grows with each packet that is the latest of its key; less is left when a key or epoch goes."""
         alive = [generation for generation in (self._newest, self._lame_duck) if generation is not None]
         return sum(generation.opener.highest_packet_id for generation in alive)
 

@@ -190,7 +190,8 @@ class Demux:
         before = peer.channel.progress
         peer.data_received(run)
         # Who said goodbye in these very packets stays forgotten, and one that was overtaken on its way leads nowhere.
-        if not peer.is_open or peer.channel.progress == before:
+        # Less than before is no progress: a key may have expired just now, whatever was sent under it.
+        if not peer.is_open or peer.channel.progress <= before:
             return
         holder = self._by_address.get((link, address))
         if holder is None:

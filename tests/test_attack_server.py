@@ -103,6 +103,18 @@ def test_a_name_that_is_not_utf8_is_told_as_well_as_can_be() -> None:
     assert client.texts[-1] == "AUTH_FAILED,renegotiated as _"
 
 
+@pytest.mark.parametrize("name", ["x" * 190, "\udcff" * 600])
+def test_a_name_too_long_to_be_pushed_is_not(name: str) -> None:
+    vpn = serving(server="auth-gen-token 0\n")
+    client = ScriptedClient(vpn, login=(name, "anything"))
+    assert client.pushed_value("auth-token") is not None
+    assert client.pushed_value("auth-token-user") is None
+    client.login = (name, client.pushed_value("auth-token") or "")
+    client.renegotiate()
+    assert len(client.keys) == 2
+    assert client.texts[-1].startswith("PUSH_REPLY,auth-token ")
+
+
 FORGED = "eve\nOpenVPN CLIENT LIST\nroot,1.2.3.4:5,0,0,now\x1b[2J"
 
 

@@ -209,7 +209,7 @@ def test_no_name_leads_out_of_the_folder(name: str) -> None:
 
 
 def test_names_of_files_are_those_of_stock() -> None:
-    assert [file_name(name) for name in ("a b", "a/b", "Jürg", "x\n")] == ["a b", "a_b", "J__rg", "x_"]
+    assert [file_name(name) for name in ("a b", "a/b", "Jürg", "x\n", "\udcff")] == ["a b", "a_b", "J__rg", "x_", "_"]
 
 
 def test_a_folder_that_is_not_there(files: ConfigFiles) -> None:

@@ -269,7 +269,8 @@ class ClientConfigFolder:
 
 def file_name(identity: str) -> str:
     """The name of a client's file: as in stock, every byte that is not printable ASCII, and every `/`, is an `_`."""
-    return "".join(chr(byte) if 0x20 <= byte < 0x7F and byte != ord("/") else "_" for byte in identity.encode())
+    name = identity.encode("utf-8", "surrogateescape")
+    return "".join(chr(byte) if 0x20 <= byte < 0x7F and byte != ord("/") else "_" for byte in name)
 
 
 def configured_client_settings(server: ServerSettings) -> IClientSettings:

@@ -22,7 +22,7 @@ from twistvpn.errors import (
 )
 from twistvpn.interfaces import Credentials, IAuthenticator, IConversation, IIdentifier, TokenState
 from twistvpn.wire.challenges import Challenge, decode_base64, encode_base64, open_url, parse_password, web_auth
-from twistvpn.wire.messages import AuthFailed, AuthPending, InfoPre, PushReply, encode_message
+from twistvpn.wire.messages import MAX_OPTION, AuthFailed, AuthPending, InfoPre, PushReply, encode_message
 from twistvpn.wire.options import IvProto, iv_proto, parse_peer_info, printable
 
 if TYPE_CHECKING:
@@ -101,8 +101,9 @@ class Badge:
         return [f"auth-token {self._tokens.issue(self.session, self.username, self._examiner.clock.seconds())}"]
 
     def user_option(self) -> list[str]:
-        """What pushes the username that belongs to it."""
-        return [f"auth-token-user {encode_base64(self.username)}"] if self.username else []
+        """What pushes the username that belongs to it; a client that gave one too long for that goes on with its own."""
+        option = f"auth-token-user {encode_base64(self.username)}"
+        return [option] if self.username and len(option) <= MAX_OPTION else []
 
     def keep_fresh(self) -> None:
         """Renew it from now on, until `discard`."""

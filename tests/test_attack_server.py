@@ -17,7 +17,7 @@ from twistvpn.control.session import KeyDerivation
 from twistvpn.crypto.wrapping import ControlKey
 from twistvpn.deadlines import DeadlineQueue
 from twistvpn.interfaces import IAuthenticator, ILinkReceiver
-from twistvpn.server.auth import CredAuthenticator
+from twistvpn.server.auth import CertificateAuthenticator, CredAuthenticator
 from twistvpn.server.factory import ClientProtocol, VpnFactory
 from twistvpn.server.status import format_status
 from twistvpn.testing import SERVER_ADDRESS, Pair, pair
@@ -113,6 +113,18 @@ def test_a_name_too_long_to_be_pushed_is_not(name: str) -> None:
     client.renegotiate()
     assert len(client.keys) == 2
     assert client.texts[-1].startswith("PUSH_REPLY,auth-token ")
+
+
+@pytest.mark.parametrize("login", [("bob", "two"), ("", "")])
+def test_who_came_with_a_name_renegotiates_with_no_other(login: tuple[str, str]) -> None:
+    users = InMemoryUsernamePasswordDatabaseDontUse(alice=b"one", bob=b"two")
+    authenticator = CredAuthenticator([users], without_password=CertificateAuthenticator())
+    vpn = serving(authenticator=authenticator, server="auth-gen-token 0\n")
+    client = ScriptedClient(vpn, login=("alice", "one"))
+    client.login = login
+    client.renegotiate()
+    assert client.texts[-1] == f"AUTH_FAILED,renegotiated with the name {login[0] or 'of nobody'}"
+    assert_empty(vpn)
 
 
 FORGED = "eve\nOpenVPN CLIENT LIST\nroot,1.2.3.4:5,0,0,now\x1b[2J"

@@ -47,6 +47,8 @@ class Admission:
     """An authenticator's yes."""
 
     identity: str
+    username: str
+    """The name that it has given, whatever else its identity comes from; it must not change."""
     badge: Badge | None
     """What the client may show the next time in the place of its password."""
 
@@ -228,7 +230,7 @@ class Examination:
         return identity
 
     def _admit(self, identity: str) -> Admission:
-        return Admission(identity, self._badge())
+        return Admission(identity, self.credentials.username, self._badge())
 
     def _badge(self) -> Badge | None:
         before = None if self._before is None else self._before.badge

@@ -245,8 +245,12 @@ class ServerConnection:
         if self.stage is not Stage.CONNECTED:
             return
         cn = None if event.certificate is None else common_name(event.certificate)
+        assert self._admission is not None
         if admission.identity != self.identity or cn != self._common_name:
             self._turn_away(NegotiationError(f"renegotiated as {admission.identity}"))
+            return
+        if admission.username != self._admission.username:
+            self._turn_away(NegotiationError(f"renegotiated with the name {admission.username or 'of nobody'}"))
             return
         try:
             self._host.check_welcome(admission.identity)

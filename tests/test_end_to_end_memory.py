@@ -123,6 +123,14 @@ def test_clients_reach_each_other(option: str) -> None:
         assert transfer(vpn.server, bob, *sent) == sent
 
 
+def test_no_client_is_sent_more_than_clients_take() -> None:
+    vpn = pair("alice", "bob", server="client-to-client")
+    alice, bob = vpn.clients["alice"], vpn.clients["bob"]
+    most, more, huge = (udp_packet(alice.address, bob.address, bytes(size - 28)) for size in (1600, 1700, 60000))
+    assert transfer(alice, bob, more, huge, most) == [most]
+    assert vpn.server.factory.drops["too-long"] == 2
+
+
 def test_two_clients_have_addresses_of_their_own_and_the_first_ones_free() -> None:
     vpn = pair("alice", "bob")
     assert [str(client.address) for client in vpn.clients.values()] == ["10.8.0.2", "10.8.0.3"]

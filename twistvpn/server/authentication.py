@@ -103,7 +103,7 @@ class Badge:
         return [f"auth-token {self._tokens.issue(self.session, self.username, self._examiner.clock.seconds())}"]
 
     def user_option(self) -> list[str]:
-        """What pushes the username that belongs to it; a client that gave one too long for that goes on with its own."""
+        """What pushes the username that belongs to it; one that is too long stays unsaid."""
         option = f"auth-token-user {encode_base64(self.username)}"
         return [option] if self.username and len(option) <= MAX_OPTION else []
 

@@ -23,6 +23,7 @@ from twistvpn.control.push_update import checked_changes
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts
 from twistvpn.data.bridge import PortSettings
+from twistvpn.data.framing import LARGEST_PACKET, LINK_LAYER
 from twistvpn.data.icmp6 import part_ipv6
 from twistvpn.data.layers import LAYERS
 from twistvpn.data.lone import LoneTable
@@ -122,6 +123,8 @@ class VpnFactory(Factory):
         if isinstance(self.routes, RouteTable):
             # Whatever networks lie behind clients, our own addresses are not among them.
             self.routes.join(None, [address for address in own_addresses if address is not None])
+        self._largest = max(settings.device.mtu, LARGEST_PACKET) + (LINK_LAYER if self._layer.header_size else 0)
+        """Bytes of a packet that one client may send another: a longer one would end the other's stream."""
         self._offloads = sum(tun.offloads)
         self._written = 0
         """Frames for the tun in the batch at hand."""
@@ -387,12 +390,18 @@ class VpnFactory(Factory):
         if self._server.client_to_client:
             for_peers, packets = self.routes.split_client_to_client(packets)
             for peer, frames in for_peers:
-                peer.send_frames(frames)
+                peer.send_frames(self._fitting(frames))
         packets = self.routes.for_device(packets)
         if packets:
             frames = self._layer.coalesce(packets, self._offloads)
             self._written += len(frames)
             self.tun.write_frames(frames)
+
+    def _fitting(self, frames: list[Frame]) -> list[Frame]:
+        fitting = [frame for frame in frames if len(frame[0]) <= self._largest]
+        if len(fitting) != len(frames):
+            self.drops["too-long"] += len(frames) - len(fitting)
+        return fitting
 
     def batch_ended(self) -> None:
         """See `demux.PeerOpener`: the host answers a lone packet on the spot more often than not."""

@@ -69,10 +69,14 @@ def test_what_a_stock_peer_compresses(
     stock_host, our_host = lab.server_host, client.namespace
     if client_kind == STOCK:
         stock_host, our_host = our_host, stock_host
-    stock_before, our_before = sent(stock_host), sent(our_host)
-    assert ping(client.namespace, GATEWAY, 1400)
-    stock_after, our_after = sent(stock_host), sent(our_host)
-    assert stock_after - stock_before < PINGS * 1000 < PINGS * 1400 < our_after - our_before
+
+    def is_smaller() -> bool:
+        """Of what came before, acknowledgements may still be on their way."""
+        stock_before, our_before = sent(stock_host), sent(our_host)
+        ping(client.namespace, GATEWAY, 1400)
+        return sent(stock_host) - stock_before < PINGS * 500 < PINGS * 1400 < sent(our_host) - our_before
+
+    wait_until(is_smaller, "what the stock peer sends is smaller than what we do")
 
 
 @pytest.mark.shows("compress", "comp-lzo")
@@ -121,6 +125,7 @@ def test_large_packets_leave_in_parts(lab: Lab, lines: list[str], server_kind: s
     before = list(map(datagrams_received, hosts))
     ping(client.namespace, GATEWAY, 1400)
     after = list(map(datagrams_received, hosts))
+    # Two parts at least of each, and few pings of the peers' own.
     assert all(later - earlier > PINGS * 3 // 2 for later, earlier in zip(after, before, strict=True))
 
 

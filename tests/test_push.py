@@ -119,6 +119,20 @@ def test_filters() -> None:
     assert filter_pushed(["anything"], [("ignore", "")]) == []
 
 
+@pytest.mark.parametrize(
+    "option", ['"route" 10.2.0.0', "'route'  10.2.0.0", 'route "10.2.0.0"', "route\t10.2.0.0", " route 10.2"]
+)
+def test_no_spelling_hides_an_option_from_a_filter(option: str) -> None:
+    assert filter_pushed([option], [("ignore", "route 10.2")]) == []
+    assert filter_pushed([option], [("accept", "route 10.1"), ("ignore", "route")]) == []
+
+
+def test_a_token_that_is_rejected_does_not_show() -> None:
+    for option in ("auth-token SECRET", ' "auth-token" SECRET'):
+        with pytest.raises(PushRejected, match=r"^the server pushes 'auth-token', which"):
+            filter_pushed([option], [("reject", "auth-token")])
+
+
 def test_routes_to_what_is_known_later_and_to_names() -> None:
     pushed = parse_pushed(
         ["route remote_host 255.255.255.255 net_gateway 3", "route vpn.example.org", "route net_gateway"]
@@ -203,6 +217,12 @@ def test_fragments_may_be_pushed() -> None:
     assert parse_pushed([]).fragment is None
     assert parse_pushed(["fragment 1300"]).fragment == FragmentLimit(1300)
     assert parse_pushed(["fragment 1300 mtu"]).fragment == FragmentLimit(1300, "mtu")
+
+
+@pytest.mark.parametrize("option", [' auth-token "SECRET', '"auth-token" "SECRET'])
+def test_a_token_that_is_oddly_written_does_not_show(option: str) -> None:
+    with pytest.raises(NegotiationError, match=r"^the server pushed 'auth-token', which does not parse$"):
+        parse_pushed([option])
 
 
 def test_a_token_does_not_show() -> None:

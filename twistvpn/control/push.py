@@ -107,20 +107,33 @@ class PushedOptions:
 def filter_pushed(options: Sequence[str], filters: Sequence[tuple[str, str]]) -> list[str]:
     """Leave out the options that the client does not want (`pull-filter`).
 
-    Each filter is 'accept', 'ignore' or 'reject' and the beginning of options; the first that fits decides.  Raises
-    `PushRejected` for an option that is rejected.
+    Each filter is 'accept', 'ignore' or 'reject' and the beginning of options; the first that fits decides.  An option
+    is looked at as it was pushed and as it is read: quotation marks and spaces hide none.  Raises `PushRejected` for an
+    option that is rejected.
     """
     if not filters:
         return list(options)
     kept: list[str] = []
     for option in options:
-        text = option.lstrip()
-        action = next((action for action, beginning in filters if text.startswith(beginning)), "accept")
+        raw, text = option.lstrip(), _as_read(option)
+        action = next((action for action, beginning in filters if _begins(beginning, raw, text)), "accept")
         if action == "reject":
-            raise PushRejected(f"the server pushes {printable(option)!r}, which pull-filter rejects")
+            shown = "auth-token" if text.startswith("auth-token ") else printable(option)
+            raise PushRejected(f"the server pushes {shown!r}, which pull-filter rejects")
         if action == "accept":
             kept.append(option)
     return kept
+
+
+def _as_read(option: str) -> str:
+    try:
+        return " ".join(split_words(option))
+    except MalformedPacket:
+        return option
+
+
+def _begins(beginning: str, *texts: str) -> bool:
+    return any(text.startswith(beginning) for text in texts)
 
 
 def parse_pushed(options: Sequence[str], device: DeviceType = DeviceType.TUN, topology: str = "net30") -> PushedOptions:
@@ -134,7 +147,7 @@ def parse_pushed(options: Sequence[str], device: DeviceType = DeviceType.TUN, to
         try:
             pushed = _read(pushed, option)
         except (ValueError, IndexError, MalformedPacket) as error:
-            if option.startswith("auth-token"):
+            if "auth-token" in option:
                 raise NegotiationError("the server pushed 'auth-token', which does not parse") from None
             raise NegotiationError(f"the server pushed {option!r}, which cannot be used: {error}") from error
     return _with_prefix(pushed, device)

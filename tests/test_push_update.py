@@ -98,6 +98,18 @@ def test_what_may_not_change_is_refused(option: str) -> None:
         updated([option])
 
 
+def test_options_that_are_oddly_written_go_like_others() -> None:
+    update = PendingUpdate(['"route" 10.3.0.0 255.255.0.0', "  ", "route-gateway 10.8.0.1", 'filtered "out'])
+    update.take(["-route"])
+    assert update.options == ["  ", "route-gateway 10.8.0.1", 'filtered "out']
+
+
+def test_options_without_end_that_may_be_ignored_are_refused() -> None:
+    update = PendingUpdate(BEFORE)
+    with pytest.raises(NegotiationError, match="without end"):
+        update.take([f"?novel {'x' * 1000}"] * 100)
+
+
 def test_an_endless_update_is_refused() -> None:
     update = PendingUpdate(BEFORE)
     for number in range(60):

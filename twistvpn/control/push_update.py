@@ -106,7 +106,7 @@ class PendingUpdate:
         for text in options:
             if text.strip():
                 self._change(text)
-        if sum(map(len, self.options)) > MAX_PUSHED:
+        if sum(map(len, self.options)) + sum(map(len, self.ignored)) > MAX_PUSHED:
             raise NegotiationError("the server pushes without end")
 
     def _change(self, text: str) -> None:
@@ -119,11 +119,19 @@ class PendingUpdate:
             return
         kind = _KINDS.get(change.name, (change.name,))
         if change.removes or kind not in self._renewed:
-            self.options = [option for option in self.options if option.split(maxsplit=1)[0] not in kind]
+            self.options = [option for option in self.options if _name(option) not in kind]
         if change.removes:
             return
         self._renewed.add(kind)
         self.options += _expanded(change)
+
+
+def _name(option: str) -> str:
+    """The name of an option of a PUSH_REPLY, which may be quoted; nothing where it has none."""
+    try:
+        return next(iter(split_words(option)), "")
+    except MalformedPacket:
+        return ""
 
 
 def _is_understood(change: Change) -> bool:

@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from twistvpn.client.connection import PUSH_REQUEST_INTERVAL
 from twistvpn.client.service import ClientState
-from twistvpn.config.settings import DataSettings
+from twistvpn.config.settings import DataSettings, PointToPoint
 from twistvpn.interfaces import Address, Credentials, IAuthenticator
 from twistvpn.testing import SERVER_ADDRESS, ClientEnd, Pair, pair, transfer, udp_packet
 from twistvpn.wire.messages import PushRequest, decode_message
@@ -65,6 +65,17 @@ def test_a_reply_connects() -> None:
     client = say(waiting(), USUAL)
     assert client.is_connected
     assert str(client.address) == "10.8.0.2"
+
+
+def test_the_other_end_in_point_to_point_mode_pushes_nothing() -> None:
+    vpn = pair()
+    connection, pushed = vpn.client.service._connection, vpn.client.pushed
+    assert connection is not None
+    connection._settings = replace(connection._settings, point_to_point=PointToPoint(()))
+    say(vpn, "PUSH_UPDATE,route 0.0.0.0 128.0.0.0", "PUSH_REPLY,auth-token theirs")
+    assert vpn.client.is_connected
+    assert connection.pushed == pushed
+    assert vpn.client.service.login.shown() == ("", "")
 
 
 def test_a_reply_in_parts_connects_with_the_last() -> None:

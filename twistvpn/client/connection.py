@@ -263,10 +263,8 @@ class ClientConnection:
 
     def _message_received(self, text: str) -> None:
         message = decode_message(text)
-        if isinstance(message, PushReply):
-            self._push_reply(message)
-        elif isinstance(message, PushUpdate):
-            self._push_update(message)
+        if isinstance(message, (PushReply, PushUpdate)):
+            self._pushed(message)
         elif isinstance(message, AuthFailed):
             self._auth_failed(message)
         elif isinstance(message, AuthPending):
@@ -307,6 +305,14 @@ class ClientConnection:
             self._end(why if challenge is None else f"the server asks: {challenge.text}", Ending.SAME)
         else:
             self._end(why, Ending.FATAL)
+
+    def _pushed(self, message: PushReply | PushUpdate) -> None:
+        if self._settings.point_to_point is not None:
+            self.log.warn("the other end pushes options; in point-to-point mode it has none to push")
+        elif isinstance(message, PushReply):
+            self._push_reply(message)
+        else:
+            self._push_update(message)
 
     def _push_reply(self, reply: PushReply) -> None:
         if self.pushed is not None:

@@ -246,7 +246,7 @@ def test_a_device_that_cannot_be_opened_is_told_at_once() -> None:
     def refuse() -> MemoryTun:
         raise EnvironmentRefusal("cannot open a tun device")
 
-    fixture.service._open_tun = refuse
+    fixture.service.host._open_tun = refuse
     with pytest.raises(EnvironmentRefusal):
         fixture.service.privilegedStartService()
 

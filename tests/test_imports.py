@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     "verbosity": set(),
     "privileges": {"errors"},
-    "status_file": set(),
+    "status_file": {"verbosity"},
     "deadlines": {"verbosity"},
     "interfaces": {"errors"},
     "nameservers": {"errors"},

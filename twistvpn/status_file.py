@@ -5,6 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from twisted.logger import Logger
+
+from twistvpn.verbosity import log_observer
+
+_log = Logger(observer=log_observer)
+
 
 def write_status_file(path: str, text: str) -> None:
     """Replace the file in one step; write into it where we may not change its folder.  Raises `OSError`."""
@@ -19,6 +25,14 @@ def write_status_file(path: str, text: str) -> None:
         return
     _write(fd, text)
     temporary.replace(path)
+
+
+def refresh_status_file(path: str, text: str) -> None:
+    """The same; that it cannot be written is logged."""
+    try:
+        write_status_file(path, text)
+    except OSError as error:
+        _log.warn("cannot write the status file {path}: {why}", path=path, why=error.strerror)
 
 
 def hand_over_status_file(path: str, uid: int, gid: int) -> None:

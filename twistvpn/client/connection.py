@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
 
+    from twistvpn.client.host import ClientHost
     from twistvpn.client.login import Login
     from twistvpn.config.settings import Settings
     from twistvpn.control.session import Event
@@ -71,18 +72,13 @@ class ConnectionOwner(Protocol):
 
     own_certificate: x509.Certificate | None
     login: Login
+    host: ClientHost
 
     def connected(self, pushed: PushedOptions) -> None:
         """The server has told its options; the data channel stands."""
 
     def updated(self, pushed: PushedOptions) -> None:
         """The server has changed its options."""
-
-    def packets_received(self, packets: list[Buffer]) -> None:
-        """IP packets from the server."""
-
-    def batch_ended(self) -> None:
-        """Everything of one wake-up has been handed on."""
 
     def renegotiation_failed(self, reason: str) -> None:
         """The last key has begun to run out; there is no other to come."""
@@ -164,7 +160,7 @@ class ClientConnection:
                 else:
                     peer.control_received(part.data)
         peer.answer()
-        self._owner.batch_ended()
+        self._owner.host.batch_ended()
 
     def _move(self, address: Address) -> None:
         """Data that is authentic has come from elsewhere: the server is there now (`float`)."""
@@ -191,7 +187,7 @@ class ClientConnection:
     def packets_received(self, peer: Peer, packets: list[Buffer]) -> None:
         """See `PeerHandler`."""
         if self.pushed is not None:
-            self._owner.packets_received(packets)
+            self._owner.host.packets_received(packets)
 
     def time_is_up(self, peer: Peer, reason: str) -> None:
         """See `PeerHandler`: as in stock clients it is the end, not a pause."""

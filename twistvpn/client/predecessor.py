@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from twistvpn.client.connection import ClientConnection
+    from twistvpn.client.host import ClientHost
     from twistvpn.client.login import Login
     from twistvpn.client.remotes import Ending
     from twistvpn.control.push import PushedOptions
-    from twistvpn.interfaces import Buffer, Frame, ILink
+    from twistvpn.interfaces import Frame, ILink
 
 
 class Successor(Protocol):
@@ -26,12 +27,7 @@ class Successor(Protocol):
 
     own_certificate: x509.Certificate | None
     login: Login
-
-    def packets_received(self, packets: list[Buffer]) -> None:
-        """IP packets from the server."""
-
-    def batch_ended(self) -> None:
-        """Everything of one wake-up has been handed on."""
+    host: ClientHost
 
     def predecessor_ended(self) -> None:
         """It carries nothing any more."""
@@ -43,6 +39,7 @@ class Predecessor:
     def __init__(self, successor: Successor, connection: ClientConnection, link: ILink) -> None:
         self.own_certificate = successor.own_certificate
         self.login = successor.login
+        self.host = successor.host
         self._successor = successor
         self._connection = connection
         self._link = link
@@ -65,14 +62,6 @@ class Predecessor:
 
     def updated(self, pushed: PushedOptions) -> None:
         """The options that count are those of the session to come."""
-
-    def packets_received(self, packets: list[Buffer]) -> None:
-        """See `ConnectionOwner`."""
-        self._successor.packets_received(packets)
-
-    def batch_ended(self) -> None:
-        """See `ConnectionOwner`."""
-        self._successor.batch_ended()
 
     def renegotiation_failed(self, reason: str) -> None:
         """It has failed already, or there would be no predecessor."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -14,11 +13,10 @@ from zope.interface import implementer
 
 from twistvpn import point_to_point
 from twistvpn.client.connection import ClientConnection
+from twistvpn.client.host import ClientHost
 from twistvpn.client.link import LinkOpener
 from twistvpn.client.login import Login, NobodyToAskError
-from twistvpn.client.names import NameServers
-from twistvpn.client.network import ClientNetwork
-from twistvpn.client.peer_info import hardware_address, peer_info
+from twistvpn.client.peer_info import peer_info
 from twistvpn.client.predecessor import Predecessor
 from twistvpn.client.remotes import Ending, RemoteList
 from twistvpn.client.status import format_status
@@ -27,14 +25,11 @@ from twistvpn.control.keys import control_key
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts, validity_problem
 from twistvpn.data import kernel
-from twistvpn.data.dhcp import take_router
-from twistvpn.data.icmp6 import part_ipv6
-from twistvpn.data.layers import LAYERS
 from twistvpn.deadlines import DeadlineQueue
 from twistvpn.errors import EnvironmentRefusal
-from twistvpn.interfaces import Frame, IFrameReceiver
+from twistvpn.interfaces import IFrameReceiver
 from twistvpn.peer import build_peer
-from twistvpn.status_file import write_status_file
+from twistvpn.status_file import refresh_status_file
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.keymethod import KeyMethod2, KeySource
 from twistvpn.wire.options import format_peer_info
@@ -50,7 +45,7 @@ if TYPE_CHECKING:
     from twistvpn.client.link import Links
     from twistvpn.config.settings import Remote, Settings
     from twistvpn.control.push import PushedOptions
-    from twistvpn.interfaces import Buffer, ILink, ITun, IUserPrompt
+    from twistvpn.interfaces import Frame, ILink, ITun, IUserPrompt
     from twistvpn.nameservers import IDnsConfigurator
     from twistvpn.peer import Peer
     from twistvpn.tun.netlink import NetworkConfigurator
@@ -110,16 +105,14 @@ class VpnClientService(Service):
         assert settings.client is not None
         self.settings = settings
         self.state = ClientState.STOPPED
-        self.drops: Counter[str] = Counter()
+        self.host = ClientHost(settings, open_tun, configurator, dns)
+        self.drops = self.host.drops
         self.on_connected: Callable[[PushedOptions], None] | None = None
         """Called with the pushed options each time a server has let us in."""
         self.on_updated: Callable[[PushedOptions], None] | None = None
         """Called with all options when a server has changed some of them."""
         self._client = settings.client
         self._reactor = reactor
-        self._open_tun = open_tun
-        self._configurator = configurator
-        self._names = NameServers(settings.client, dns)
         self._on_fatal = on_fatal
         self._key = control_key(settings.control, Role.CLIENT)
         contexts = TlsContexts(settings.tls, Role.CLIENT)
@@ -129,15 +122,6 @@ class VpnClientService(Service):
         self._remotes = RemoteList(settings.client)
         self.login = Login(settings.client, prompt)
         self._links: Links = links or LinkOpener(reactor, settings.client, settings.sockets)
-        self._tun: ITun | None = None
-        self._offloads = 0
-        self._blocks_ipv6 = False
-        self._awaits_router = False
-        """Whether what DHCP servers say is looked at (`route-gateway dhcp`)."""
-        self._written = 0
-        """Frames for the tun in the batch at hand."""
-        self._layer = LAYERS[settings.device.dev_type]
-        self._network: ClientNetwork | None = None
         self._link: ILink | None = None
         self._connection: ClientConnection | None = None
         self._predecessor: Predecessor | None = None
@@ -158,27 +142,18 @@ class VpnClientService(Service):
     def privilegedStartService(self) -> None:
         """Open the device while we may."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
-        self._open_device()
+        self.host.open(self)
 
     def startService(self) -> None:
         """Begin to connect."""
         super().startService()  # type: ignore[no-untyped-call]
         self.log.info("data path: {kernel}", kernel=kernel.NAME)
-        self._open_device()
+        self.host.open(self)
         if self.settings.status is not None:
             self._status_chore = LoopingCall(self._write_status)
             self._status_chore.clock = self._reactor
             self._status_chore.start(self.settings.status_interval, now=False)
         self._try_server()
-
-    def _open_device(self) -> None:
-        if self._tun is not None:
-            return
-        self._tun = self._open_tun()
-        self._offloads = sum(self._tun.offloads)
-        if self._configurator is not None:
-            self._network = ClientNetwork(self.settings, self._configurator, self._tun.name)
-        self._tun.start(self)
 
     @property
     def peer(self) -> Peer | None:
@@ -200,10 +175,7 @@ class VpnClientService(Service):
 
     def _write_status(self) -> None:
         assert self.settings.status is not None
-        try:
-            write_status_file(self.settings.status, format_status(self, self._reactor.seconds()))
-        except OSError as error:
-            self.log.warn("cannot write the status file {path}: {why}", path=self.settings.status, why=error.strerror)
+        refresh_status_file(self.settings.status, format_status(self, self._reactor.seconds()))
 
     def stopService(self) -> Deferred[None]:
         """Say goodbye, take back routes, addresses and the device; fires when all is done."""
@@ -236,12 +208,7 @@ class VpnClientService(Service):
         self._deadlines.stop()
         if self._status_chore is not None and self._status_chore.running:
             self._status_chore.stop()
-        self._names.undo()
-        if self._network is not None:
-            self._network.undo()
-        if self._tun is not None:
-            self._tun.close()
-        self._tun = self._network = None
+        self.host.close()
 
     def _finish(self) -> None:
         if self.state is ClientState.STOPPED:
@@ -271,8 +238,8 @@ class VpnClientService(Service):
         elif not remotes.hosts:
             remotes.hosts = await self._links.addresses(remote)
         host = remotes.take_host()
-        if self._network is not None and remote.endpoint is None:
-            self._network.prepare(host)
+        if remote.endpoint is None:
+            self.host.prepare(host)
         self.log.info(
             "connecting to {proto}:{host}:{port} ({name})",
             proto=remote.proto if remote.outer is None else "tls",
@@ -327,15 +294,9 @@ class VpnClientService(Service):
         if self.settings.point_to_point is not None:
             info = point_to_point.peer_info(self.settings.data)
         else:
-            info = peer_info(self.settings, () if prompt is None else prompt.methods, self._hardware_address())
+            hardware = self.host.hardware_address() if self._client.push_peer_info else None
+            info = peer_info(self.settings, () if prompt is None else prompt.methods, hardware)
         return KeyMethod2(KeySource.generate_client(), options, username, password, format_peer_info(info))
-
-    def _hardware_address(self) -> str | None:
-        """Of the interface towards the default gateway, where the server is to be told."""
-        if self._configurator is None or not self._client.push_peer_info:
-            return None
-        hop = self._configurator.default_gateway(4) or self._configurator.default_gateway(6)
-        return hardware_address(None if hop is None else hop.ifname)
 
     # What the connection reports (`connection.ConnectionOwner`)
 
@@ -367,57 +328,25 @@ class VpnClientService(Service):
 
     def _configure(self, pushed: PushedOptions) -> bool:
         """Configure the host; the client has given up where that is false."""
-        device = self.settings.device
-        self._blocks_ipv6 = device.block_ipv6 or (pushed.block_ipv6 and not self._client.route_nopull)
+        assert self._connection is not None
+        path_mtu = self._connection.peer.path_mtu(pushed.tun_mtu or self.settings.device.mtu)
         try:
-            if self._network is not None:
-                self._network.apply(pushed, self._remotes.host, self._path_mtu(pushed))
-                self._awaits_router = self._network.awaits_router(pushed)
+            self.host.configure(pushed, self._remotes.host, path_mtu)
         except EnvironmentRefusal as error:
             self._fail(str(error))
             return False
-        assert self._tun is not None
-        self._names.apply(self._tun.name, pushed)
         return True
-
-    def _path_mtu(self, pushed: PushedOptions) -> int | None:
-        assert self._connection is not None
-        return self._connection.peer.path_mtu(pushed.tun_mtu or self.settings.device.mtu)
-
-    def packets_received(self, packets: list[Buffer]) -> None:
-        """Packets from the server go to the host."""
-        if self._awaits_router and self._network is not None:
-            router = take_router(packets)
-            if router is not None:
-                self._network.router_found(router)
-        if self._tun is not None:
-            frames = self._layer.coalesce(packets, self._offloads)
-            self._written += len(frames)
-            self._tun.write_frames(frames)
-
-    def batch_ended(self) -> None:
-        """See `connection.ConnectionOwner`: the host answers a lone packet on the spot more often than not."""
-        lone, self._written = self._written == 1, 0
-        if lone and self._tun is not None:
-            self._tun.poll()
 
     def frames_received(self, frames: Sequence[Frame]) -> None:
         """Packets from the host go to the server (`interfaces.IFrameReceiver`)."""
         if self.state is ClientState.CONNECTED and self._connection is not None:
-            if self._blocks_ipv6:
-                frames = self._refuse_ipv6(frames)
+            if self.host.blocks_ipv6:
+                frames = self.host.refuse_ipv6(frames)
             self._connection.peer.send_frames(frames)
         elif self._predecessor is not None:
             self._predecessor.send_frames(frames)
         else:
             self.drops["not-connected"] += len(frames)
-
-    def _refuse_ipv6(self, frames: Sequence[Frame]) -> Sequence[Frame]:
-        kept, answers = part_ipv6([frame.packet for frame in frames], self.settings.device.dev_type)
-        self.drops["block-ipv6"] += len(frames) - len(kept)
-        assert self._tun is not None
-        self._tun.write_frames([Frame(answer) for answer in answers])
-        return [frames[place] for place in kept]
 
     def renegotiation_failed(self, reason: str) -> None:
         """Begin another session; the present one carries packets until that stands."""

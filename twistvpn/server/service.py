@@ -27,7 +27,7 @@ from twistvpn.server.lease_file import LeaseFile
 from twistvpn.server.listening import Listeners, make_port_share
 from twistvpn.server.pool import AddressPool, pool_range
 from twistvpn.server.status import format_status
-from twistvpn.status_file import write_status_file
+from twistvpn.status_file import refresh_status_file
 from twistvpn.verbosity import log_observer
 
 if TYPE_CHECKING:
@@ -272,10 +272,7 @@ class VpnServerService(Service):
     def _write_status(self) -> None:
         assert self.factory is not None
         assert self.settings.status is not None
-        try:
-            write_status_file(self.settings.status, format_status(self.factory, self._reactor.seconds()))
-        except OSError as error:
-            self.log.warn("cannot write the status file {path}: {why}", path=self.settings.status, why=error.strerror)
+        refresh_status_file(self.settings.status, format_status(self.factory, self._reactor.seconds()))
 
     def log_status(self) -> None:
         """Log who is connected and what was dropped, as the status file tells it."""

@@ -113,7 +113,7 @@ def test_both_ends_begin_at_once(lab: Lab, server_kind: str, client_kind: str) -
 @pytest.mark.shows("reneg-bytes", "hand-window")
 def test_keys_wear_out_under_load(make_lab: MakeLab, server_kind: str, client_kind: str, proto: str) -> None:
     lab = make_lab(Tunnel(proto))
-    server, client = start(lab, server_kind, client_kind, ["reneg-bytes 8000000"], ["reneg-bytes 8000000"])
+    server, client = start(lab, server_kind, client_kind, ["reneg-bytes 20000000"], ["reneg-bytes 20000000"])
     stock = server if server_kind == STOCK else client
 
     def worn_out() -> bool:

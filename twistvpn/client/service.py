@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.application.service import Service
@@ -258,7 +259,7 @@ class VpnClientService(Service):
             settings=self.settings,
             wrapping=self._key.new_wrapping(),
             tls=self._tls,
-            offer=self._offer,
+            offer=partial(self._offer, link),
             handler=connection,
             deadlines=self._deadlines,
             clock=self._reactor,
@@ -286,10 +287,9 @@ class VpnClientService(Service):
         if connection is not None and connection.peer.session.remote_session_id is None:
             connection.peer.close(f"no answer within {self._client.connect_timeout:g} s")
 
-    def _offer(self) -> KeyMethod2:
+    def _offer(self, link: ILink) -> KeyMethod2:
         username, password = self.login.shown()
-        assert self._link is not None
-        options = local_occ_string(self.settings, self._link)
+        options = local_occ_string(self.settings, link)
         prompt = self.login.prompt
         if self.settings.point_to_point is not None:
             info = point_to_point.peer_info(self.settings.data)

@@ -8,7 +8,7 @@ import pytest
 from twisted.logger import LogLevel, capturedLogs
 
 from tests.config_files import CLIENT_OVPN, SERVER_OVPN, make_files
-from twistvpn.consistency import local_occ_string, option_differences
+from twistvpn.consistency import fragment_difference, local_occ_string, option_differences
 from twistvpn.testing import MemoryNetwork, pair
 
 if TYPE_CHECKING:
@@ -68,3 +68,18 @@ def test_both_ends_log_what_differs() -> None:
     told = [event["difference"] for event in logged if "difference" in event]
     assert sorted(told) == ["tun-mtu is '1400' here and '1500' there", "tun-mtu is '1500' here and '1400' there"]
     assert all(event["log_level"] is LogLevel.debug for event in logged if "difference" in event)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "is_useless"),
+    [("fragment 1300", "", True), ("", "fragment 1300", False), ("fragment 1300", "fragment 1200", False)],
+)
+def test_fragment_at_the_client_alone_is_warned_of(
+    files: ConfigFiles, link: ILink, ours: str, theirs: str, *, is_useless: bool
+) -> None:
+    client, server = files.parse(f"{CLIENT_OVPN}{ours}\n"), files.parse(f"{SERVER_OVPN}{theirs}\n")
+    assert (fragment_difference(client, link, local_occ_string(server, link)) is not None) is is_useless
+    assert (fragment_difference(server, link, local_occ_string(client, link)) is not None) is is_useless
+    quiet = files.parse(f"{CLIENT_OVPN}{ours}\ndisable-occ\n")
+    assert fragment_difference(quiet, link, local_occ_string(server, link)) is None
+    assert fragment_difference(client, link, "") is None

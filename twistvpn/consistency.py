@@ -99,6 +99,20 @@ def device_difference(settings: Settings, theirs: str) -> str | None:
     return f"dev-type is {kind} there and {own} here: what one end sends is no packet to the other"
 
 
+def fragment_difference(settings: Settings, link: ILink, theirs: str) -> str | None:
+    """What makes a connection useless, `fragment` at the client alone; None where it is not, or nothing is said.
+
+    The other way round the server has clients that can take it up.
+    """
+    if link.is_stream or not theirs or settings.control.disable_occ:
+        return None
+    own, other = settings.data.fragment is not None, "mtu-dynamic" in parse_occ(theirs)
+    at_client, at_server = (own, other) if settings.role is Role.CLIENT else (other, own)
+    if at_server or not at_client:
+        return None
+    return "fragment is set at the client alone: what one end sends is no packet to the other"
+
+
 def _shown(items: dict[str, str], name: str) -> str:
     if name not in items:
         return "not set"

@@ -14,7 +14,7 @@ from twistvpn.client.data_format import choose_cipher, choose_compression, packe
 from twistvpn.client.point_to_point import agreed_options
 from twistvpn.client.questions import Questions
 from twistvpn.client.remotes import Ending
-from twistvpn.consistency import device_difference, option_differences
+from twistvpn.consistency import device_difference, fragment_difference, option_differences
 from twistvpn.control.push import MAX_PUSHED, PushedOptions, filter_pushed, parse_pushed
 from twistvpn.control.push_update import PendingUpdate
 from twistvpn.control.session import KeyDerivation, KeyEstablished, MessageReceived, RenegotiationFailed, SessionFailed
@@ -218,7 +218,9 @@ class ClientConnection:
         self._server_occ = event.remote.options
         for difference in option_differences(self._settings, self.peer.link, self._server_occ):
             self.log.debug("the server's options: {difference}", difference=printable(difference))
-        useless = device_difference(self._settings, self._server_occ)
+        useless = device_difference(self._settings, self._server_occ) or fragment_difference(
+            self._settings, self.peer.link, self._server_occ
+        )
         if useless is not None:
             self.log.warn("the server's options: {difference}", difference=printable(useless))
         mode = self._settings.point_to_point

@@ -270,6 +270,17 @@ def test_a_listen_that_is_none(files: ConfigFiles, text: str, message: str) -> N
     [
         ("netwrok6 = ::/64", "server.ini:4: netwrok6: unknown option in [server]; did you mean network6?"),
         ("ca = ca.crt", "server.ini:4: ca: unknown option in [server]; it belongs in [tls]"),
+        ("port = 1194", "server.ini:4: port: unknown option in [server]; write listen = udp:PORT"),
+        ("server = 10.8.0.0 255.255.255.0", "unknown option in [server]; write network = 10.8.0.0/24"),
+        ("cipher = AES-256-CBC", "server.ini:4: cipher: unknown option in [server]; write data-ciphers"),
+        ("management = localhost 7505", "management: is not supported: there is no management interface; remove it"),
+        ("up = /bin/true", "server.ini:4: up: is not supported: no script is run"),
+        ("dh = dh.pem", "server.ini:4: dh: changes nothing here: keys are agreed on elliptic curves"),
+        ("push = route 10.1.0.0/16", "push: '10.1.0.0/16' is not read by clients; write route 10.1.0.0 255.255.0.0"),
+        ("push = route lan/16", "server.ini:4: push: 'lan/16' is not an IPv4 address"),
+        ("auth = file:", "server.ini:4: auth: names no file; write file:PATH"),
+        ("auth = file:missing", "server.ini:4: auth: cannot read "),
+        ("auth = file:.", "is no file"),
         ("push route", "server.ini:4: push route: has no value; write it as NAME = VALUE"),
         ("push =", "server.ini:4: push: has no value"),
         ("\nnetwork = 10.9.0.0/24", "server.ini:5: network: is there already (line 3); keep one of them"),
@@ -431,3 +442,24 @@ route-noexec = no
     assert (settings.device.block_ipv6, settings.device.route_noexec) == (True, False)
     line = files.line(CLIENT_INI.replace("[tls]", "pull-filter = accept\n[tls]"))
     assert "pull-filter: is written accept, ignore or reject" in line
+
+
+def test_options_before_the_first_section_are_told_so(files: ConfigFiles) -> None:
+    assert files.line(f"verb = 3\n{SERVER_INI}").endswith(":1: verb: stands before the first section")
+
+
+def test_a_file_of_passwords_is_taken_from_the_configurations_folder(files: ConfigFiles) -> None:
+    (files.path / "passwords").write_text("alice:secret\n")
+    server = files.parse(SERVER_INI.replace("[tls]", "auth = file:passwords\n[tls]")).server
+    assert server is not None
+    assert server.authenticators == (f"file:{files.path}/passwords",)
+
+
+def test_what_no_client_knows_is_pushed_with_a_note(files: ConfigFiles) -> None:
+    settings = files.parse(SERVER_INI.replace("[tls]", "push = rout 10.1.0.0 255.255.0.0\n[tls]"))
+    assert settings.server is not None
+    assert settings.server.push == ("rout 10.1.0.0 255.255.0.0",)
+    assert [note.partition(": push: ")[2] for note in settings.notes] == [
+        "rout is unknown, clients may pass it over; did you mean route?"
+    ]
+    assert files.parse(SERVER_INI.replace("[tls]", "push = tun-ipv6\n[tls]")).notes == ()

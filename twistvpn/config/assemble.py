@@ -10,10 +10,10 @@ from twistvpn.config.bridging import read_aging, read_bridge, read_vlan
 from twistvpn.config.channels import read_control, read_data, read_keepalive
 from twistvpn.config.client_config import read_constraint
 from twistvpn.config.framing import check_fragment
-from twistvpn.config.login import read_auth_retry, read_auth_tokens, read_environment, read_login
+from twistvpn.config.login import authenticator, read_auth_retry, read_auth_tokens, read_environment, read_login
 from twistvpn.config.networks import openvpn_end_routes, read_own_options
 from twistvpn.config.pulling import read_own_dns, read_pull_filters, read_redirect
-from twistvpn.config.pushed import pushed_option
+from twistvpn.config.pushed import pushed_doubt, pushed_option
 from twistvpn.config.settings import (
     ClientSettings,
     DeviceSettings,
@@ -124,6 +124,14 @@ def _lladdr(directives: Directives, dev_type: DeviceType) -> str | None:
     return address.lower()
 
 
+def _pushed(directives: Directives, item: Directive, topology: str) -> str:
+    option = pushed_option(item, topology)
+    doubt = pushed_doubt(option)
+    if doubt is not None:
+        directives.note(item, doubt)
+    return option
+
+
 def read_server(
     directives: Directives, listen: tuple[Listen, ...], subnet: Subnet, routes: tuple[Route, ...]
 ) -> ServerSettings:
@@ -131,7 +139,7 @@ def read_server(
     check_fragment(directives, listen)
     keepalive = read_keepalive(directives, Role.SERVER)
     read_environment(directives)  # for its notes alone
-    authenticators = tuple(item.args[0] for item in directives.every("authenticators"))
+    authenticators = tuple(authenticator(directives, item) for item in directives.every("authenticators"))
     rename, floats = directives.last("username-as-common-name"), directives.last("float")
     if floats is not None:
         directives.note(floats, "changes nothing here: a client that authenticates may change its address anyway")
@@ -141,6 +149,7 @@ def read_server(
     dev_type = read_device(directives).dev_type
     for item in (*directives.every("dns"), *directives.every("dhcp-option")):
         directives.note(item, "changes nothing at a server; push it to clients")
+    push = tuple(_pushed(directives, item, subnet.topology) for item in directives.every("push"))
     return ServerSettings(
         listen=listen,
         network=subnet.network,
@@ -156,10 +165,7 @@ def read_server(
         bridge=read_bridge(directives, dev_type),
         vlan=read_vlan(directives, dev_type),
         address_aging=read_aging(directives, dev_type),
-        push=(
-            *(pushed_option(item, subnet.topology) for item in directives.every("push")),
-            *_nodelay(directives),
-        ),
+        push=(*push, *_nodelay(directives)),
         routes=(*_own_routes(subnet), *routes),
         client_to_client="client-to-client" in directives,
         duplicate_cn="duplicate-cn" in directives,

@@ -81,7 +81,8 @@ def _second_of(item: Directive, address: IPv4Address, server: ServerSettings) ->
     """What goes with an address of the server's own network."""
     network = server.network
     if network is None or address not in network:
-        raise item.error("needs the netmask behind the address, or in topologies net30 and p2p the other end")
+        outside = "" if network is None else f"{address} is not in {network}: "
+        raise item.error(f"{outside}needs the netmask behind the address, or in topologies net30 and p2p the other end")
     if server.topology == "subnet":
         return network.netmask
     if server.topology == "p2p":

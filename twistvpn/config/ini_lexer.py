@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from twistvpn.config.directive import Directive
 from twistvpn.config.lexer import split_words
-from twistvpn.config.options import OPTIONS, nearest
+from twistvpn.config.options import ALIASES, OPTIONS, Treatment, nearest
 from twistvpn.config.settings import Origin
 from twistvpn.errors import ConfigError
 
@@ -207,6 +207,19 @@ _NAMES = {
 }
 """Where an option is known by another name than in OpenVPN's syntax."""
 
+_WRITTEN = {
+    "port": "write listen = udp:PORT, or remote = udp:HOST:PORT",
+    "proto": "write listen = udp:PORT, or remote = udp:HOST:PORT",
+    "server": "write network = 10.8.0.0/24",
+    "server-ipv6": "write network6 = fd00:1:2:3::/64",
+    "ifconfig-pool": "write pool = FIRST-LAST",
+    "ifconfig-ipv6-pool": "write pool6 = FIRST/BITS",
+    "cipher": "write data-ciphers, or data-ciphers-fallback, in [data]",
+    "comp-lzo": "write compress = lzo in [data]",
+    "key-direction": "write it behind the key, tls-auth = ta.key 0, in [control]",
+}
+"""How that is written here which OpenVPN's syntax has another name for."""
+
 _FLAGS = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
 
 _SPACE = " \t\r\v\f"
@@ -225,13 +238,16 @@ class _Raw:
         return ConfigError(message, file=self.origin.file, line=line or self.origin.line, option=self.origin.option)
 
 
+_HEADERS = frozenset(f"[{name}]" for name in SECTIONS)
+
+
 def is_ini(text: str) -> bool:
-    """Whether the first line that says anything is a section's header."""
-    for line in text.removeprefix("\ufeff").splitlines():
-        content = line.strip()
-        if content and content[0] not in "#;":
-            return content.startswith("[")
-    return False
+    """Whether the first line that says anything is a section's header, or `NAME = VALUE` with such a header below."""
+    lines = [line.strip() for line in text.removeprefix("\ufeff").splitlines()]
+    lines = [line for line in lines if line and line[0] not in "#;"]
+    if not lines or lines[0].startswith("["):
+        return bool(lines)
+    return lines[0].split()[1:2] == ["="] and any(line in _HEADERS for line in lines)
 
 
 class IniText(NamedTuple):
@@ -332,16 +348,28 @@ def _option(content: str, file: str, number: int, section: str) -> _Raw:
     if not equals:
         raise raw.error("has no value; write it as NAME = VALUE")
     if name not in _forms(section):
-        raise raw.error(f"unknown option in [{section}]{_mend_unknown(name, section)}")
+        raise raw.error(_unknown(name, section))
     if value:
         raw.lines.append((number, value))
     return raw
+
+
+def _unknown(name: str, section: str) -> str:
+    """What is wrong with an option that the section does not have."""
+    option = OPTIONS.get(ALIASES.get(name, name))
+    if option is not None and option.treatment is Treatment.REFUSED:
+        return f"is not supported: {option.reason}"
+    if option is not None and option.treatment is Treatment.NO_EFFECT:
+        return f"changes nothing here: {option.reason}; remove it"
+    return f"unknown option in [{section}]{_mend_unknown(name, section)}"
 
 
 def _mend_unknown(name: str, section: str) -> str:
     for other, names in SECTIONS.items():
         if name in names:
             return f"; it belongs in [{other}]"
+    if name in _WRITTEN:
+        return f"; {_WRITTEN[name]}"
     return nearest(name, _forms(section)) or nearest(name, (n for names in SECTIONS.values() for n in names))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,29 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
+NAMES_FILE = "file"
+"""The kind of cred plugin that reads names and passwords from a file."""
+
 _YES = "yes"
 """INI's `auth-gen-token = yes` is the option without arguments."""
+
+
+def authenticator(directives: Directives, item: Directive) -> str:
+    """The description of a cred plugin; the path in `file:PATH` is taken from the configuration's directory."""
+    kind, _, path = item.args[0].partition(":")
+    if kind != NAMES_FILE:
+        return item.args[0]
+    if not path.strip():
+        raise item.error("names no file; write file:PATH")
+    full = directives.path(path)
+    try:
+        # cred opens it for each login, and calls every password wrong where it cannot.
+        os.close(os.open(full, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        raise item.error(f"cannot read {full}: {error.strerror}") from None
+    if not os.path.isfile(full):  # noqa: PTH113 - text in, text out
+        raise item.error(f"{full} is no file")
+    return f"{kind}:{full}"
 
 
 def read_auth_tokens(directives: Directives) -> AuthTokenSettings | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
 from twistvpn.config.framing import check_compression
+from twistvpn.config.options import ALIASES, OPTIONS, nearest
 
 if TYPE_CHECKING:
     from twistvpn.config.directive import Directive
@@ -28,6 +30,25 @@ def pushed_option(directive: Directive, topology: str) -> str:
     words = option.split()
     if words[0] == "topology" and words[1:] != [topology]:
         raise directive.error(f"the server's topology is {topology}; remove it")
+    if words[0] == "route" and len(words) > 1 and "/" in words[1]:
+        _refuse_bits(directive, words[1])
     if words[0] in {"comp-lzo", "compress"}:
         check_compression(directive, words)
     return option
+
+
+def _refuse_bits(directive: Directive, text: str) -> None:
+    """Refuse a network in the way that our own options have it: no client reads it so in a pushed route."""
+    try:
+        network = IPv4Network(text, strict=False)
+    except ValueError:
+        raise directive.error(f"{text!r} is not an IPv4 address") from None
+    raise directive.error(f"{text!r} is not read by clients; write route {network.network_address} {network.netmask}")
+
+
+def pushed_doubt(option: str) -> str | None:
+    """What an admin should know of an option that no peer of OpenVPN 2.4 to 2.7 knows; None for one that is known."""
+    name = option.split(maxsplit=1)[0]
+    if ALIASES.get(name, name) in OPTIONS:
+        return None
+    return f"{name} is unknown, clients may pass it over{nearest(name, OPTIONS)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,8 +16,9 @@ from twisted.python.usage import UsageError
 from twistvpn.client.service import VpnClientService
 from twistvpn.errors import ConfigError, EnvironmentRefusal
 from twistvpn.server.service import VpnServerService
-from twistvpn.tap import Options, VpnProcessService, _check_files, _Failure, makeService
+from twistvpn.tap import Options, VpnProcessService, _check_files, _Failure, _make_files, makeService
 from twistvpn.testing import pair
+from twistvpn.verbosity import set_verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,12 +29,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
-    """Leave the process's signal handlers as they were."""
+    """Leave the process's signal handlers as they were, and what it logs."""
     taken = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
     before = [signal.getsignal(number) for number in taken]
     yield
     for number, handler in zip(taken, before, strict=True):
         signal.signal(number, handler)
+    set_verb(4)
 
 
 def options(*arguments: str) -> Options:
@@ -179,3 +182,29 @@ def test_twistd_is_told_in_one_line_where_it_cannot_write(tmp_path: Path, monkey
     monkeypatch.setattr("os.access", lambda _folder, _mode: False)
     with pytest.raises(SystemExit, match=f"cannot write x.pid in {tmp_path}: give it another --pidfile"):
         _check_files(str(tmp_path), pidfile="x.pid", logfile="-")
+
+
+def test_a_status_file_that_cannot_be_made_is_told_at_start(
+    settings: Settings, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "missing" / "status"
+    process = VpnProcessService(
+        Refusing(EnvironmentRefusal(""), "never"),  # type: ignore[arg-type]  # as much as is asked
+        replace(settings, status=str(path)),
+        Clock(),
+    )
+    with pytest.raises(SystemExit):
+        process.privilegedStartService()
+    assert f"twistvpn: status: cannot write {path}: No such file or directory" in capfd.readouterr().err
+
+
+def test_a_disk_that_is_full_keeps_nobody_from_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: str, *_: int) -> None:
+        asked.append(path)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    asked: list[str] = []
+    monkeypatch.setattr("twistvpn.tap.hand_over_status_file", full)
+    path = str(tmp_path / "status")
+    _make_files({"status": path}, None)
+    assert asked == [path]

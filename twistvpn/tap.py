@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from twisted.python import usage
 from twistvpn.allocator import keep_freed_memory
 from twistvpn.client.terminal import find_terminal
 from twistvpn.config.load import load
+from twistvpn.config.login import NAMES_FILE
 from twistvpn.errors import ConfigError, EnvironmentRefusal
 from twistvpn.privileges import CAP_NET_ADMIN, become, find_identity, has_capability
 from twistvpn.service import make_service
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from twistvpn.client.service import VpnClientService
-    from twistvpn.config.settings import Settings
+    from twistvpn.config.settings import ServerSettings, Settings
     from twistvpn.privileges import Identity
     from twistvpn.server.service import VpnServerService
 
@@ -103,6 +105,7 @@ class VpnProcessService(MultiService):
         self._identity = identity
         self._daemon = daemon
         self._logs_to_terminal = logs_to_terminal
+        self._has_files = False
         self._stopping = False
         service.setServiceParent(self)  # type: ignore[no-untyped-call]
 
@@ -134,16 +137,15 @@ class VpnProcessService(MultiService):
         self._reactor.callLater(0, self._stop_once)
 
     def _shed_privileges(self) -> None:
-        identity, self._identity = self._identity, None
-        if identity is None:
+        if self._has_files:
             return
+        self._has_files = True
+        identity = self._identity
         crl, server = self._settings.tls.crl, self._settings.server
         written = _written_files(self._settings)
-        for option, path in written.items():
-            try:
-                hand_over_status_file(path, -1 if identity.uid is None else identity.uid, identity.gid)
-            except OSError as error:
-                raise EnvironmentRefusal(f"{option}: cannot write {path}: {error.strerror}") from error
+        _make_files(written, identity)
+        if identity is None:
+            return
         become(identity)
         _log.info("going on as {who}", who=identity.described)
         # These are opened again and again while we run.
@@ -151,6 +153,8 @@ class VpnProcessService(MultiService):
             _check_access(path, os.O_WRONLY, f"{option}: {identity.described} cannot write")
         if isinstance(crl, str):
             _check_access(crl, os.O_RDONLY, f"crl-verify: {identity.described} cannot read")
+        for path in _password_files(server):
+            _check_access(path, os.O_RDONLY, f"auth: {identity.described} cannot read")
         if server is not None and server.client_config_dir is not None:
             folder = server.client_config_dir
             _check_access(folder, os.O_RDONLY | os.O_DIRECTORY, f"client-config-dir: {identity.described} cannot read")
@@ -203,6 +207,24 @@ def _written_files(settings: Settings) -> dict[str, str]:
     if persist is not None and persist.interval:
         files["ifconfig-pool-persist"] = persist.path
     return files
+
+
+def _make_files(paths: Mapping[str, str], identity: Identity | None) -> None:
+    """See to it that the files are there, and are the user's that we become; refuse to start where they cannot be."""
+    uid, gid = (None, -1) if identity is None else (identity.uid, identity.gid)
+    for option, path in paths.items():
+        try:
+            hand_over_status_file(path, -1 if uid is None else uid, gid)
+        except OSError as error:
+            # A disk that is full now may have room later.
+            if error.errno != errno.ENOSPC:
+                raise EnvironmentRefusal(f"{option}: cannot write {path}: {error.strerror}") from error
+
+
+def _password_files(server: ServerSettings | None) -> list[str]:
+    """The files of names and passwords, which are read for each login."""
+    kinds = () if server is None else (description.partition(":") for description in server.authenticators)
+    return [path for kind, _, path in kinds if kind == NAMES_FILE]
 
 
 def _check_access(path: str, flags: int, refusing: str) -> None:

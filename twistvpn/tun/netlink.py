@@ -245,9 +245,10 @@ class NetworkConfigurator:
         """Refuse `network` where it overlaps one that this host is in by another interface than `ifname`."""
         for local, other in self.local_networks():
             if other != ifname and local.version == network.version and _overlap(local, network):
+                running = "if that is this server, running already, stop it first; else " if local == network else ""
                 raise EnvironmentRefusal(
                     f"the network {network} overlaps {local}, which this host is in by {other}: "
-                    "choose another network for the tunnel"
+                    f"{running}choose another network for the tunnel"
                 )
 
     def undo(self) -> None:

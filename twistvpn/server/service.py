@@ -220,7 +220,8 @@ class VpnServerService(Service):
             host.add_address(tun.name, IPv4Interface(f"{ipv4}/{server.network.prefixlen}"), mtu)
         if ipv6 is not None and server.network6 is not None:
             host.add_address(tun.name, IPv6Interface(f"{ipv6}/{server.network6.prefixlen}"), mtu)
-        self.log.info("{tun} is up, address {ipv4} {ipv6}", tun=tun.name, ipv4=ipv4 or "", ipv6=ipv6 or "")
+        addresses = ", ".join(str(address) for address in (ipv4, ipv6) if address is not None)
+        self.log.info("{tun} is up, address {addresses}", tun=tun.name, addresses=addresses or "none")
 
     def _learn_own_lladdrs(self, tap: ITun, table: MacTable[Peer] | VlanTable[Peer], host: NetworkConfigurator) -> None:
         """See to it that no client takes our own Ethernet addresses, the bridge's neither, which may come later."""

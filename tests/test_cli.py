@@ -248,6 +248,8 @@ def test_a_state_with_a_shared_key_goes_on_and_takes_keys_of_clients_own_beside_
     assert "<tls-crypt>" in ok("-d", state, "client", "add", "old")
     assert "add-key tls-crypt-v2" in refused("-d", state, "client", "add", "new", "--key", "tls-crypt-v2")
     told = ok("-d", state, "server", "add-key", "tls-crypt-v2")
+    why = refused("-d", state, "client", "add", "new", "--key", "tls-crypt-v2")
+    assert "add the line tls-crypt-v2 = tls-crypt-v2.key under [control]" in why
     line = told.splitlines()[-1].strip()
     ini.write_text(text.replace("\ntls-crypt = tls-crypt.key", f"\ntls-crypt = tls-crypt.key\n{line}"))
     assert "<tls-crypt-v2>" in ok("-d", state, "client", "add", "new")

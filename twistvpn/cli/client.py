@@ -136,14 +136,25 @@ def _remotes(settings: Settings, host: str) -> list[RemoteEntry]:
     return [RemoteEntry(host, port, proto) for port, proto in ends]
 
 
+def _mend(settings: Settings, kind: str | None) -> str:
+    """How the server comes by a key of that kind."""
+    if kind not in CONTROL_KEYS:
+        return ""
+    name = CONTROL_KEYS[kind][0]
+    if Path(settings.file).with_name(name).exists():
+        return f"; {name} is there already: add the line {kind} = {name} under [control]"
+    return f"; make one with: twistvpn server add-key {kind}"
+
+
 def _control(settings: Settings, wanted: str | None) -> ControlBlock | None:
     control = settings.control
     if control.crypt_v2 is not None and wanted in {None, "tls-crypt-v2"}:
         own = ServerKey.from_text(control.crypt_v2.data).new_client_key(timestamp_metadata(now().timestamp()))
         return ControlBlock("tls-crypt-v2", own.to_text())
     if wanted not in {None, control.wrapping.value}:
-        hint = f"; make one with: twistvpn server add-key {wanted}" if wanted in CONTROL_KEYS else ""
-        raise ConfigError(f"the server has no {wanted} key{hint}", file=settings.file, option="--key")
+        raise ConfigError(
+            f"the server has no {wanted} key{_mend(settings, wanted)}", file=settings.file, option="--key"
+        )
     if control.wrapping is ControlWrapping.NONE or control.key is None:
         return None
     key = control.key.data.decode()

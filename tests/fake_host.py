@@ -5,7 +5,8 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from twistvpn.errors import EnvironmentRefusal
-from twistvpn.tun.netlink import LocalNetwork, NextHop
+from twistvpn.tun.netlink import LocalNetwork
+from twistvpn.tun.rtnetlink import NextHop
 
 OUTSIDE = NextHop(ip_address("192.168.0.1"), "eth0")
 OUTSIDE6 = NextHop(ip_address("fe80::1"), "eth0")

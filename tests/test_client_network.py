@@ -15,7 +15,8 @@ from twistvpn.config.load import parse
 from twistvpn.config.settings import Settings
 from twistvpn.control.push import parse_pushed
 from twistvpn.errors import EnvironmentRefusal
-from twistvpn.tun.netlink import NetworkConfigurator, NextHop
+from twistvpn.tun.netlink import NetworkConfigurator
+from twistvpn.tun.rtnetlink import NextHop
 
 CREDENTIALS = f"""\
 <ca>

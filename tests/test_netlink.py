@@ -20,7 +20,8 @@ from tests.netns import fresh_namespace, needs_tun
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import DeviceType
 from twistvpn.tun.device import TunDevice, open_tun
-from twistvpn.tun.netlink import InterfaceAddress, LocalNetwork, NetworkConfigurator, NextHop
+from twistvpn.tun.netlink import InterfaceAddress, LocalNetwork, NetworkConfigurator
+from twistvpn.tun.rtnetlink import NextHop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

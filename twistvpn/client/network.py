@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twistvpn.control.push import NET_GATEWAY, VPN_GATEWAY, PushedRoute
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import DeviceType
-from twistvpn.tun.netlink import NextHop
+from twistvpn.tun.rtnetlink import NextHop
 from twistvpn.verbosity import log_observer
 
 if TYPE_CHECKING:

@@ -1,48 +1,27 @@
 """Addresses, MTU and routes of the host, set over rtnetlink and taken back when we end.
 
-pyroute2 drives its own asyncio event loop and cannot do so in a thread where one runs already, which is
-the case under Twisted's asyncio reactor.  So each operation runs in a short-lived thread of its own
-while the caller waits (about 2 ms).  Such a thread inherits the caller's capabilities and network
-namespace of that moment, which a thread started earlier, before privileges were shed, would not.
-Each operation opens its own socket and closes it, so there is nothing to close here.
-
 Sources: rtnetlink(7), linux/rtnetlink.h, linux/if_addr.h.
 """
 
 from __future__ import annotations
 
 import errno
-import socket
-import threading
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-    ip_address,
-    ip_interface,
-)
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 from twisted.logger import Logger
 
 from twistvpn.errors import EnvironmentRefusal
+from twistvpn.tun.rtnetlink import FAMILY, NextHop, in_words, index_of, interface_of, network_of, next_hop, run
 from twistvpn.verbosity import log_observer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-IPAddress: TypeAlias = IPv4Address | IPv6Address
-IPInterface: TypeAlias = IPv4Interface | IPv6Interface
-IPNetwork: TypeAlias = IPv4Network | IPv6Network
+    from twistvpn.tun.rtnetlink import IPAddress, IPInterface, IPNetwork, Netlink
 
 _Result = TypeVar("_Result")
-_Netlink: TypeAlias = Any
-"""A pyroute2 IPRoute; the package has no types."""
 
 IFA_F_NODAD = 0x02
 IFA_F_NOPREFIXROUTE = 0x200
@@ -53,23 +32,10 @@ RT_SCOPE_LINK = 253
 DEFAULT_METRIC = {4: 0, 6: 1024}
 """What the kernel takes for a route without a metric, by IP version."""
 
-FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
-
 VANISHED = frozenset({errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL})
 """What the removal of something that is gone already fails with."""
 
 UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL})
-
-MENDS = {
-    errno.EPERM: "run as root or give the process CAP_NET_ADMIN",
-    errno.EACCES: "is IPv6 disabled on this host (sysctl net.ipv6.conf.*.disable_ipv6)? Then leave network6 out",
-    errno.EOPNOTSUPP: "does the kernel have this address family?",
-    errno.ENODEV: "there is no such interface",
-    errno.ENETUNREACH: "the gateway cannot be reached directly from any interface",
-    errno.EHOSTUNREACH: "the gateway cannot be reached directly from any interface",
-    errno.ENETDOWN: "the interface is down",
-    errno.EINVAL: "the kernel finds the value out of range",
-}
 
 
 class InterfaceAddress(NamedTuple):
@@ -86,13 +52,6 @@ class LocalNetwork(NamedTuple):
     ifname: str
 
 
-class NextHop(NamedTuple):
-    """Where packets go next: through `gateway`, or straight to the neighbour when it is None."""
-
-    gateway: IPAddress | None
-    ifname: str
-
-
 class NetworkConfigurator:
     """Configures interfaces and routes of the host, and remembers what it added.
 
@@ -103,9 +62,9 @@ class NetworkConfigurator:
 
     _log = Logger(observer=log_observer)
 
-    def __init__(self, open_netlink: Callable[[], _Netlink] = IPRoute) -> None:
+    def __init__(self, open_netlink: Callable[[], Netlink] = IPRoute) -> None:
         self._open_netlink = open_netlink
-        self._undo: list[tuple[str, Callable[[_Netlink], object]]] = []
+        self._undo: list[tuple[str, Callable[[Netlink], object]]] = []
 
     def add_address(self, ifname: str, interface: IPInterface, path_mtu: int | None = None) -> None:
         """Give `ifname` the address and its network; IPv6 without duplicate address detection.
@@ -114,8 +73,8 @@ class NetworkConfigurator:
         is up then.  An address that the interface has already stays its own: `undo` leaves it.
         """
 
-        def operation(netlink: _Netlink) -> None:
-            address = {"index": _index(netlink, ifname), "address": str(interface.ip)}
+        def operation(netlink: Netlink) -> None:
+            address = {"index": index_of(netlink, ifname), "address": str(interface.ip)}
             address["prefixlen"] = interface.network.prefixlen
             flags = IFA_F_NODAD if interface.version == 6 else 0
             if path_mtu is not None:
@@ -147,8 +106,8 @@ class NetworkConfigurator:
     def lladdrs(self, ifname: str) -> list[bytes]:
         """Return the Ethernet addresses, 6 bytes, of the interface and of the bridge that it is a port of."""
 
-        def operation(netlink: _Netlink) -> list[bytes]:
-            links = list(netlink.get_links(_index(netlink, ifname)))
+        def operation(netlink: Netlink) -> list[bytes]:
+            links = list(netlink.get_links(index_of(netlink, ifname)))
             master = links[0].get_attr("IFLA_MASTER")
             if master is not None:
                 links += netlink.get_links(master)
@@ -182,7 +141,7 @@ class NetworkConfigurator:
             raise ValueError("a route needs a gateway or an interface")
         described = _describe_route(network, gateway, ifname, metric)
 
-        def operation(netlink: _Netlink) -> None:
+        def operation(netlink: Netlink) -> None:
             route = _route_request(netlink, network, gateway, ifname, metric, path_mtu)
             try:
                 netlink.route("add", **route)
@@ -198,23 +157,23 @@ class NetworkConfigurator:
     def route_to(self, address: IPAddress) -> NextHop | None:
         """Tell how this host reaches `address` now; None where it does not."""
 
-        def operation(netlink: _Netlink) -> NextHop | None:
+        def operation(netlink: Netlink) -> NextHop | None:
             try:
                 answers = netlink.route("get", dst=str(address), family=FAMILY[address.version])
             except NetlinkError as error:
                 if error.code in UNREACHABLE:
                     return None
                 raise
-            return _next_hop(netlink, answers[0]) if answers else None
+            return next_hop(netlink, answers[0]) if answers else None
 
         return self._change(f"cannot ask for the route to {address}", operation)
 
     def default_gateway(self, version: int = 4) -> NextHop | None:
         """Return the next hop of the default route with the lowest metric for IP `version` 4 or 6, None without one."""
 
-        def operation(netlink: _Netlink) -> NextHop | None:
+        def operation(netlink: Netlink) -> NextHop | None:
             routes = netlink.get_routes(family=FAMILY[version], table=RT_TABLE_MAIN, dst_len=0)
-            hops = [(route.get_attr("RTA_PRIORITY") or 0, _next_hop(netlink, route)) for route in routes]
+            hops = [(route.get_attr("RTA_PRIORITY") or 0, next_hop(netlink, route)) for route in routes]
             usable = [(metric, hop) for metric, hop in hops if hop is not None]
             return min(usable, key=lambda item: item[0])[1] if usable else None
 
@@ -223,10 +182,10 @@ class NetworkConfigurator:
     def addresses(self) -> list[InterfaceAddress]:
         """Return every address of this host."""
 
-        def operation(netlink: _Netlink) -> list[InterfaceAddress]:
+        def operation(netlink: Netlink) -> list[InterfaceAddress]:
             names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in netlink.get_links()}
             return [
-                InterfaceAddress(_interface_of(message), names[message["index"]])
+                InterfaceAddress(interface_of(message), names[message["index"]])
                 for message in netlink.get_addr()
                 if message["index"] in names
             ]
@@ -257,72 +216,36 @@ class NetworkConfigurator:
         if not entries:
             return
 
-        def operation(netlink: _Netlink) -> None:
+        def operation(netlink: Netlink) -> None:
             for described, remove in entries:
                 try:
                     remove(netlink)
                 except NetlinkError as error:
                     if error.code not in VANISHED:
-                        self._log.warn("cannot remove the {what}: {why}", what=described, why=_why(error))
+                        self._log.warn("cannot remove the {what}: {why}", what=described, why=in_words(error))
 
         try:
-            _in_thread(lambda: self._session(operation))
+            run(self._open_netlink, operation)
         except OSError as error:
             self._log.warn("cannot remove what was configured: {why}", why=error.strerror)
 
-    def _remember(self, described: str, remove: Callable[[_Netlink], object]) -> None:
+    def _remember(self, described: str, remove: Callable[[Netlink], object]) -> None:
         self._undo.append((described, remove))
 
     def _set_link(self, ifname: str, failing: str, **values: int | str) -> None:
-        self._change(failing, lambda netlink: netlink.link("set", index=_index(netlink, ifname), **values))
+        self._change(failing, lambda netlink: netlink.link("set", index=index_of(netlink, ifname), **values))
 
-    def _change(self, failing: str, operation: Callable[[_Netlink], _Result]) -> _Result:
+    def _change(self, failing: str, operation: Callable[[Netlink], _Result]) -> _Result:
         try:
-            return _in_thread(lambda: self._session(operation))
+            return run(self._open_netlink, operation)
         except NetlinkError as error:
-            raise EnvironmentRefusal(f"{failing}: {_why(error)}") from error
+            raise EnvironmentRefusal(f"{failing}: {in_words(error)}") from error
         except OSError as error:
             raise EnvironmentRefusal(f"{failing}: no netlink socket: {error.strerror}") from error
 
-    def _session(self, operation: Callable[[_Netlink], _Result]) -> _Result:
-        with self._open_netlink() as netlink:
-            return operation(netlink)
-
-
-def _in_thread(function: Callable[[], _Result]) -> _Result:
-    """Run `function` in a thread made for it and wait for what it returns or raises."""
-    results: list[_Result] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(function())
-        except BaseException as error:  # noqa: BLE001  raised again in the caller's thread
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="netlink")
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
-
-
-def _index(netlink: _Netlink, ifname: str) -> int:
-    try:
-        indexes = netlink.link_lookup(ifname=ifname)
-    except NetlinkError as error:
-        if error.code != errno.ENODEV:
-            raise
-        indexes = []
-    if not indexes:
-        raise EnvironmentRefusal(f"there is no interface {ifname}")
-    index: int = indexes[0]
-    return index
-
 
 def _route_request(
-    netlink: _Netlink,
+    netlink: Netlink,
     network: IPNetwork,
     gateway: IPAddress | None,
     ifname: str | None,
@@ -336,7 +259,7 @@ def _route_request(
         "priority": DEFAULT_METRIC[network.version] if metric is None else metric,
     }
     if ifname is not None:
-        request["oif"] = _index(netlink, ifname)
+        request["oif"] = index_of(netlink, ifname)
     if gateway is not None:
         request["gateway"] = str(gateway)
     elif network.version == 4:
@@ -347,16 +270,16 @@ def _route_request(
     return request
 
 
-def _refuse_another(netlink: _Netlink, network: IPNetwork, request: dict[str, Any], described: str) -> None:
+def _refuse_another(netlink: Netlink, network: IPNetwork, request: dict[str, Any], described: str) -> None:
     """Raise unless the route that made the kernel say EEXIST is the one that `request` asks for."""
     twins = [
         route
         for route in netlink.get_routes(family=FAMILY[network.version], table=RT_TABLE_MAIN)
-        if _network_of(route) == network and (route.get_attr("RTA_PRIORITY") or 0) == request["priority"]
+        if network_of(route) == network and (route.get_attr("RTA_PRIORITY") or 0) == request["priority"]
     ]
     if any(_same_hop(route, request) for route in twins):
         return
-    hop = _next_hop(netlink, twins[0]) if twins else None
+    hop = next_hop(netlink, twins[0]) if twins else None
     raise EnvironmentRefusal(
         f"cannot add the {described}: a route to {network} {_describe_hop(hop)} exists already; "
         "remove that one or give ours another metric"
@@ -366,30 +289,6 @@ def _refuse_another(netlink: _Netlink, network: IPNetwork, request: dict[str, An
 def _same_hop(route: Any, request: dict[str, Any]) -> bool:
     same_gateway = route.get_attr("RTA_GATEWAY") == request.get("gateway")
     return same_gateway and request.get("oif") in {None, route.get_attr("RTA_OIF")}
-
-
-def _network_of(route: Any) -> IPNetwork:
-    any_address = "0.0.0.0" if route["family"] == socket.AF_INET else "::"  # noqa: S104  a route, not a socket
-    destination = route.get_attr("RTA_DST") or any_address
-    return ip_interface(f"{destination}/{route['dst_len']}").network
-
-
-def _interface_of(message: Any) -> IPInterface:
-    # On a point-to-point interface IFA_ADDRESS is the other end's address and IFA_LOCAL ours.
-    address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-    return ip_interface(f"{address}/{message['prefixlen']}")
-
-
-def _next_hop(netlink: _Netlink, route: Any) -> NextHop | None:
-    """Return where a route leads; None for one that leads nowhere, such as an unreachable or blackhole route."""
-    gateway, index = route.get_attr("RTA_GATEWAY"), route.get_attr("RTA_OIF")
-    hops = route.get_attr("RTA_MULTIPATH")
-    if hops:
-        gateway, index = hops[0].get_attr("RTA_GATEWAY"), hops[0]["oif"]
-    if index is None:
-        return None
-    ifname = netlink.get_links(index)[0].get_attr("IFLA_IFNAME")
-    return NextHop(ip_address(gateway) if gateway else None, ifname)
 
 
 def _overlap(one: IPNetwork, other: IPNetwork) -> bool:
@@ -411,9 +310,3 @@ def _describe_hop(hop: NextHop | None) -> str:
     if hop is None:
         return "with the same metric"
     return f"via {hop.gateway} dev {hop.ifname}" if hop.gateway else f"dev {hop.ifname}"
-
-
-def _why(error: NetlinkError) -> str:
-    reason = str(error.args[1]) if len(error.args) > 1 else str(error)
-    mend = MENDS.get(error.code)
-    return f"{reason}; {mend}" if mend else reason

@@ -40,15 +40,16 @@ from twistvpn.server.authentication import Examiner
 from twistvpn.server.connection import ServerConnection, Stage
 from twistvpn.server.demux import Demux
 from twistvpn.server.framing import answer_in_kind
+from twistvpn.server.gate import Gate
 from twistvpn.server.limits import FrequencyLimit
 from twistvpn.server.offers import network_options
 from twistvpn.server.peer_ids import PeerIds
-from twistvpn.server.point_to_point import PointToPointConnection, addresses_of, comes_from
+from twistvpn.server.point_to_point import PointToPointConnection
 from twistvpn.server.protocol import ClientAddress, ClientProtocol, TunnelTransport
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.compression import Compression
 from twistvpn.wire.keymethod import KeyMethod2, KeySource
-from twistvpn.wire.options import format_peer_info, printable
+from twistvpn.wire.options import format_peer_info
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
@@ -66,9 +67,6 @@ if TYPE_CHECKING:
     from twistvpn.server.control_keys import ControlKeyring
 
 
-_REFUSALS_TOLD_EVERY = 10.0
-"""Seconds between two lines about clients whose tls-crypt-v2 key is refused."""
-
 __all__ = ["ClientAddress", "ClientProtocol", "TunnelTransport", "VpnFactory"]
 
 _NEXT_REMOTE = 2
@@ -79,7 +77,8 @@ _NEXT_REMOTE = 2
 class VpnFactory(Factory):
     """Lets clients in and routes between them and the tun.
 
-    `demux` is the receiver for every link the server listens on.  `drops` counts refused strangers.
+    `demux` is the receiver for every link the server listens on.  `drops` counts strangers that were turned away, and
+    packets that no peer has counted.
     """
 
     protocol: type[ClientProtocol] = ClientProtocol  # type: ignore[assignment]  # a BaseProtocol, as there is no byte stream
@@ -107,7 +106,6 @@ class VpnFactory(Factory):
             self._layer.make_table(settings.server, clock.seconds) if mode is None else LoneTable()
         )
         self._connection_class = ServerConnection if mode is None else PointToPointConnection
-        self._remotes = addresses_of(mode.remotes if mode is not None else ())
         self.peer_address = settings.server.peer_address
         """The other end's address, where the device has one."""
         self.drops: Counter[str] = Counter()
@@ -115,7 +113,6 @@ class VpnFactory(Factory):
         """What the peers that have left had dropped."""
         self.connections: dict[Peer, ServerConnection] = {}
         self._server = settings.server
-        self._keyring = keyring
         self._book: AddressBook[ServerConnection] = AddressBook(pool)
         self._client_settings = client_settings
         self.own_addresses = own_addresses
@@ -136,12 +133,10 @@ class VpnFactory(Factory):
         self.examiner = Examiner(authenticator, settings, clock, self.deadlines)
         initial = FrequencyLimit(*self._server.connect_freq_initial)
         self.demux = Demux(keyring, CookieJar(settings.control.hand_window), self, clock, initial)
+        self._gate = Gate(settings, keyring, self.demux, self.drops)
         self._protocols: dict[Peer, ClientProtocol] = {}
         self._by_identity: dict[str, ServerConnection] = {}
         self._peer_ids = PeerIds()
-        self._connect_freq = None if self._server.connect_freq is None else FrequencyLimit(*self._server.connect_freq)
-        self._told_full = False
-        self._told_refused_key = 0.0
         self._told_crl_problem: str | None = None
         self._stopped = False
 
@@ -153,28 +148,9 @@ class VpnFactory(Factory):
     # Strangers (`demux.PeerOpener`)
 
     def open_peer(self, link: ILink, address: Address, wrapping: Wrapping, session_id: bytes | None) -> Peer | None:
-        """Make a peer for a stranger, unless its own key is refused, it comes too soon, or the server is full."""
-        if self._stopped or not self._may_come(address):
-            return None
-        if self._server.single_session and self.demux.is_taken(link, address):
-            self.drops["single-session"] += 1
-            return None
-        if self._connect_freq is not None and not self._connect_freq.allows(self._clock.seconds()):
-            self.drops["connect-freq"] += 1
-            if self._connect_freq.refused == 1:
-                self.log.warn("connect-freq ({limit}) exceeded: others are refused", limit=self._connect_freq)
-            return None
-        try:
-            self._keyring.check(wrapping.key, address, self._clock.seconds())
-        except AuthenticationRejected as error:
-            self._refuse_key(readable(address), error)
-            return None
-        if len(self.connections) >= self._server.max_clients:
-            self.drops["max-clients"] += 1
-            if not self._told_full:
-                # Once: strangers may knock as often as they like.
-                self._told_full = True
-                self.log.warn("max-clients ({most}) reached: others are refused", most=self._server.max_clients)
+        """Make a peer for a stranger, unless the gate turns it away."""
+        sessions, now = len(self.connections), self._clock.seconds()
+        if self._stopped or not self._gate.lets_in(link, address, wrapping, sessions, now):
             return None
         described = f"{'tcp' if link.is_stream else 'udp'}:{readable(address)}"
         connection = self._connection_class(self, self._clock, described)
@@ -204,20 +180,6 @@ class VpnFactory(Factory):
         if one is None or other is None or one.certificate_serial is None:
             return False
         return (one.identity, one.certificate_serial) == (other.identity, other.certificate_serial)
-
-    def _may_come(self, address: Address) -> bool:
-        if comes_from(address, self._remotes):
-            return True
-        self.drops["unknown-remote"] += 1
-        return False
-
-    def _refuse_key(self, address: str, error: AuthenticationRejected) -> None:
-        # Not a word to the client.  Its packets come again and again: a line in a while will do.
-        self.drops["client-key"] += 1
-        now = self._clock.seconds()
-        if now >= self._told_refused_key + _REFUSALS_TOLD_EVERY:
-            self._told_refused_key = now
-            self.log.warn("{address}: refused: {why}", address=address, why=printable(str(error)))
 
     def _offer(self, link: ILink) -> KeyMethod2:
         # Only in point-to-point mode clients look at what a server tells of itself.
@@ -293,15 +255,7 @@ class VpnFactory(Factory):
         if before is not None and before is not peer:
             before.close("another session has begun at its address")
         self.routes.join(peer, self._networks_of(connection), self._port_of(connection))
-        data, overrides = self.settings.data, connection.overrides
-        silence = data.ping_restart or data.ping_exit
-        peer.set_keepalive(
-            data.ping if overrides.ping is None else overrides.ping,
-            silence if overrides.ping_restart is None else overrides.ping_restart,
-        )
-        inactive, least = overrides.inactive or (data.inactive, data.inactive_bytes)
-        lasting = data.session_timeout if overrides.session_timeout is None else overrides.session_timeout
-        peer.set_limits(inactive, least, lasting)
+        self._set_timers(connection)
         client = ClientAddress(connection.identity or "", lease, connection.peer_info)
         protocol = self.buildProtocol(client)
         assert isinstance(protocol, ClientProtocol)
@@ -319,6 +273,18 @@ class VpnFactory(Factory):
         )
         told = ", ".join(f"{name}={value}" for name, value in connection.peer_info.items())
         self.log.debug("{client}: peer info: {told}", client=connection, told=told)
+
+    def _set_timers(self, connection: ServerConnection) -> None:
+        """The client's own keepalive and limits where it has them, else everybody's."""
+        data, overrides = self.settings.data, connection.overrides
+        silence = data.ping_restart or data.ping_exit
+        connection.peer.set_keepalive(
+            data.ping if overrides.ping is None else overrides.ping,
+            silence if overrides.ping_restart is None else overrides.ping_restart,
+        )
+        inactive, least = overrides.inactive or (data.inactive, data.inactive_bytes)
+        lasting = data.session_timeout if overrides.session_timeout is None else overrides.session_timeout
+        connection.peer.set_limits(inactive, least, lasting)
 
     def _networks_of(self, connection: ServerConnection) -> list[IPv4Address | IPv6Address | IPv4Network | IPv6Network]:
         """What is routed to a client: its addresses and the networks behind it, as many as it may have."""
@@ -347,7 +313,7 @@ class VpnFactory(Factory):
         self.connections.pop(peer, None)
         self.past_drops += peer.drops + peer.channel.drops
         self.demux.remove(peer, connection.peer_id)
-        self._told_full = False
+        self._gate.session_ended()
         self._disconnect(peer, reason)
         if connection.lease is not None:
             self.routes.leave(peer, (*connection.lease.addresses, *connection.overrides.iroutes))

@@ -21,7 +21,15 @@ from zope.interface.verify import verifyObject
 from tests.recorders import RunRecorder
 from tests.running import in_reactor
 from twistvpn.interfaces import Address, ILink, Run, single
-from twistvpn.link.stream import IDLE_TIMEOUT, LINGER, MAX_FRAME, StreamLink, StreamLinkFactory
+from twistvpn.link.stream import (
+    IDLE_TIMEOUT,
+    LINGER,
+    LONGEST_FRAME,
+    MAX_FRAME,
+    StreamLink,
+    StreamLinkFactory,
+    largest_frame,
+)
 from twistvpn.wire.framing import frame_one
 
 if TYPE_CHECKING:
@@ -99,6 +107,22 @@ class StreamLinkTests(SynchronousTestCase):
         self.sent()
         self.link.resumeProducing()
         assert self.sent() == framed(b"x" * 900, b"z" * 50)
+
+    def test_what_no_length_can_tell_is_dropped_and_counted(self) -> None:
+        too_long = bytes(LONGEST_FRAME + 1)
+        self.link.send_runs([single(b"before"), single(too_long), Run(2 * too_long, len(too_long))], PEER)
+        assert self.sent() == framed(b"before")
+        assert self.link.drops == {"too-long": 3}
+
+    def test_a_large_mtu_makes_room_for_long_packets(self) -> None:
+        assert largest_frame(1500) == MAX_FRAME
+        assert 9000 < largest_frame(9000) < 9500
+        assert largest_frame(65535) == LONGEST_FRAME
+        factory = StreamLinkFactory(self.recorder, self.clock, max_frame=largest_frame(9000))
+        link = factory.buildProtocol(None)
+        link.makeConnection(StringTransport())  # type: ignore[no-untyped-call]  # it is Twisted's
+        link.dataReceived(framed(bytes(9100)))
+        assert self.recorder.datagrams == [bytes(9100)]
 
     def test_a_malformed_length_ends_the_connection(self) -> None:
         for data in (b"\0\0", b"GET / HTTP/1.1\r\n", b"\x16\x03\x01\x02"):

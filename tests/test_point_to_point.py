@@ -122,6 +122,7 @@ def test_only_the_named_other_end_may_come() -> None:
     assert comes_from(("::ffff:192.0.2.7", 5, 0, 0), allowed)
     assert not comes_from(("192.0.2.8", 5), allowed)
     assert not comes_from(("fe80::1%eth0", 5, 0, 2), allowed)
+    assert not comes_from(("unix", 0), allowed)
     assert comes_from(("192.0.2.8", 5), frozenset())
 
 

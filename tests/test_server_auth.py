@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from twisted.cred.checkers import AllowAnonymousAccess, InMemoryUsernamePasswordDatabaseDontUse
-from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.credentials import IUsernamePassword, UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -38,6 +39,16 @@ class Slow:
     def requestAvatarId(self, _credentials: object) -> Deferred[bytes]:
         self.asked.append(Deferred())
         return self.asked[-1]
+
+
+class SystemAccounts:
+    """As `unix:` does, it decodes the name."""
+
+    credentialInterfaces = (IUsernamePassword,)
+
+    def requestAvatarId(self, shown: UsernamePassword) -> Deferred[bytes]:
+        shown.username.decode()
+        return fail(UnauthorizedLogin())
 
 
 class Broken:
@@ -94,6 +105,10 @@ class AuthenticatorTests(SynchronousTestCase):
         subject = CredAuthenticator([Broken()])  # type: ignore[list-item]  # as much of a checker as is asked
         decided = subject.authenticate(credentials(None, "alice", "secret"))
         self.failureResultOf(decided, RuntimeError)  # type: ignore[no-untyped-call]
+
+    def test_a_name_that_is_not_utf_8_is_no_system_accounts(self) -> None:
+        subject = CredAuthenticator([SystemAccounts(), users(alice="secret")])  # type: ignore[list-item]
+        assert self.refusal(subject, credentials(None, "\udcff", "secret")) == "wrong username or password"
 
     def test_who_shows_no_password_may_be_judged_by_its_certificate(self) -> None:
         subject = CredAuthenticator([users(alice="secret")], without_password=CertificateAuthenticator())

@@ -236,6 +236,25 @@ def captured(vpn: Pair, packet: bytes) -> bytes:
     return datagram
 
 
+def test_a_client_does_not_move_onto_a_session_that_somebody_has_begun_under_its_id() -> None:
+    vpn = pair(control="none")
+    (peer,) = vpn.server.factory.connections
+    session_id = peer.session.remote_session_id
+    assert session_id is not None
+    moved = captured(vpn, greeting(vpn))
+    stranger = Stranger(vpn)
+    (answer,) = stranger.send(RESET._replace(session_id=session_id))
+    proof = ControlPacket(Opcode.P_ACK_V1, 0, session_id, acks=(0,), remote_session_id=answer.session_id)
+    stranger.send(proof)
+    assert len(vpn.server.factory.connections) == 2
+    stranger.link.send_runs([single(moved)], SERVER_ADDRESS)
+    vpn.advance(0.1)
+    assert peer.address != HERE
+    vpn.client.stop()
+    stranger.send(proof)
+    assert demux_of(vpn).drops == {"float": 1}, "the stranger's session is still its own"
+
+
 def test_only_an_authentic_packet_moves_a_client() -> None:
     vpn = pair()
     (peer,) = vpn.server.factory.connections

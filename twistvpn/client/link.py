@@ -27,7 +27,7 @@ from twistvpn.config.settings import ProxyKind
 from twistvpn.interfaces import NOTHING_ASKED, SocketOptions
 from twistvpn.link.proxies import HttpConnect, ProxiedEndpoint, Socks5
 from twistvpn.link.sockets import PreparedReactor, open_udp_socket
-from twistvpn.link.stream import StreamLinkFactory
+from twistvpn.link.stream import MAX_FRAME, StreamLinkFactory
 from twistvpn.link.udp import UdpLink
 
 if TYPE_CHECKING:
@@ -99,10 +99,13 @@ class LinkOpener:
         reactor: Any,
         settings: ClientSettings,
         options: SocketOptions = NOTHING_ASKED,
+        max_frame: int = MAX_FRAME,
     ) -> None:
+        """`max_frame` is the bytes of a packet on a stream at most."""
         self._reactor = reactor
         self._settings = settings
         self._options = options
+        self._max_frame = max_frame
         self._known: dict[str, list[str]] = {}
 
     async def addresses(self, remote: Remote) -> list[str]:
@@ -131,7 +134,7 @@ class LinkOpener:
         Raises `OSError`, `EnvironmentRefusal` or what the endpoint fails with.
         """
         if remote.endpoint is not None or remote.proto == "tcp":
-            factory = StreamLinkFactory(receiver, self._reactor, idle=None)
+            factory = StreamLinkFactory(receiver, self._reactor, max_frame=self._max_frame, idle=None)
             stream = await self._endpoint(remote, host).connect(factory)
             return stream, stream.address
         is_ipv6 = ":" in host

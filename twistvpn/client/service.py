@@ -29,6 +29,7 @@ from twistvpn.data import kernel
 from twistvpn.deadlines import DeadlineQueue
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import IFrameReceiver
+from twistvpn.link.stream import largest_frame
 from twistvpn.peer import build_peer
 from twistvpn.status_file import refresh_status_file
 from twistvpn.verbosity import log_observer
@@ -122,7 +123,9 @@ class VpnClientService(Service):
         self._deadlines = DeadlineQueue(reactor)
         self._remotes = RemoteList(settings.client)
         self.login = Login(settings.client, prompt)
-        self._links: Links = links or LinkOpener(reactor, settings.client, settings.sockets)
+        self._links: Links = links or LinkOpener(
+            reactor, settings.client, settings.sockets, largest_frame(settings.device.mtu)
+        )
         self._link: ILink | None = None
         self._connection: ClientConnection | None = None
         self._predecessor: Predecessor | None = None

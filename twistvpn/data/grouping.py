@@ -6,6 +6,7 @@ address is 6 bytes, or b"" for what is too short for an Ethernet header.
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from twistvpn.data.inet import ETHERNET_HEADER_SIZE, IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
@@ -18,59 +19,17 @@ if TYPE_CHECKING:
 
 def by_source(packets: Iterable[Buffer]) -> list[tuple[bytes, list[Buffer]]]:
     """Return runs of neighbouring packets with the same source address, each with that address, in order."""
-    groups: list[tuple[bytes, list[Buffer]]] = []
-    last: Buffer | None = None
-    for packet in packets:
-        length = len(packet)
-        version = packet[0] >> 4 if length >= IPV4_HEADER_SIZE else 0
-        if version == 4:
-            address = packet[12:16]
-        elif version == 6 and length >= IPV6_HEADER_SIZE:
-            address = packet[8:24]
-        else:
-            address = b""
-        if address != last:
-            last = address
-            current: list[Buffer] = []
-            groups.append((bytes(address), current))
-        current.append(packet)
-    return groups
+    return [(bytes(address), list(run)) for address, run in groupby(packets, _source)]
 
 
 def by_destination(frames: Iterable[Frame]) -> list[tuple[bytes, list[Frame]]]:
     """Return runs of neighbouring frames with the same destination address, each with that address, in order."""
-    groups: list[tuple[bytes, list[Frame]]] = []
-    last: Buffer | None = None
-    for frame in frames:
-        packet = frame[0]
-        length = len(packet)
-        version = packet[0] >> 4 if length >= IPV4_HEADER_SIZE else 0
-        if version == 4:
-            address = packet[16:20]
-        elif version == 6 and length >= IPV6_HEADER_SIZE:
-            address = packet[24:40]
-        else:
-            address = b""
-        if address != last:
-            last = address
-            current: list[Frame] = []
-            groups.append((bytes(address), current))
-        current.append(frame)
-    return groups
+    return [(bytes(address), list(run)) for address, run in groupby(frames, _destination)]
 
 
 def by_ethernet_source(packets: Iterable[Buffer]) -> list[tuple[bytes, list[Buffer]]]:
     """Return runs of neighbouring Ethernet frames with the same source address, each with that address, in order."""
-    groups: list[tuple[bytes, list[Buffer]]] = []
-    last: Buffer | None = None
-    for packet in packets:
-        address = packet[6:12] if len(packet) >= ETHERNET_HEADER_SIZE else b""
-        if address != last:
-            last = address
-            current: list[Buffer] = []
-            groups.append((bytes(address), current))
-        current.append(packet)
-    return groups
+    return [(bytes(address), list(run)) for address, run in groupby(packets, _ethernet_source)]
 
 
 def by_stations(frames: Iterable[Frame]) -> list[tuple[bytes, list[Frame]]]:
@@ -78,14 +37,30 @@ def by_stations(frames: Iterable[Frame]) -> list[tuple[bytes, list[Frame]]]:
 
     Each comes with 12 bytes, the destination and the source address, as they begin a frame.
     """
-    groups: list[tuple[bytes, list[Frame]]] = []
-    last: Buffer | None = None
-    for frame in frames:
-        packet = frame[0]
-        stations = packet[:12] if len(packet) >= ETHERNET_HEADER_SIZE else b""
-        if stations != last:
-            last = stations
-            current: list[Frame] = []
-            groups.append((bytes(stations), current))
-        current.append(frame)
-    return groups
+    return [(bytes(stations), list(run)) for stations, run in groupby(frames, _stations)]
+
+
+def _source(packet: Buffer) -> Buffer:
+    length = len(packet)
+    version = packet[0] >> 4 if length >= IPV4_HEADER_SIZE else 0
+    if version == 4:
+        return packet[12:16]
+    return packet[8:24] if version == 6 and length >= IPV6_HEADER_SIZE else b""
+
+
+def _destination(frame: Frame) -> Buffer:
+    packet = frame[0]
+    length = len(packet)
+    version = packet[0] >> 4 if length >= IPV4_HEADER_SIZE else 0
+    if version == 4:
+        return packet[16:20]
+    return packet[24:40] if version == 6 and length >= IPV6_HEADER_SIZE else b""
+
+
+def _ethernet_source(packet: Buffer) -> Buffer:
+    return packet[6:12] if len(packet) >= ETHERNET_HEADER_SIZE else b""
+
+
+def _stations(frame: Frame) -> Buffer:
+    packet = frame[0]
+    return packet[:12] if len(packet) >= ETHERNET_HEADER_SIZE else b""

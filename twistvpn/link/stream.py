@@ -34,6 +34,12 @@ MAX_FRAME = 2048
 
 A stranger that speaks another protocol is noticed at its first two bytes, which make a longer one.
 """
+
+LONGEST_FRAME = 0xFFFF
+"""Bytes that the length in front of a packet can tell."""
+
+_AROUND = 256
+"""Bytes that the longest of headers, IVs, HMACs and framings add to what the device reads, rounded up."""
 QUEUE_LIMIT = 256 * 1024
 """Bytes of data that wait for a peer that does not drain."""
 IDLE_TIMEOUT = 60.0
@@ -144,7 +150,11 @@ class StreamLink(Protocol):
         """Send data packets; while the transport is full they queue up to the bound and are dropped beyond."""
         if self._closed or self.transport is None:
             self.drops["closed"] += sum(map(_count, runs))
-        elif self._full:
+            return
+        if any(run.size > LONGEST_FRAME for run in runs):
+            self.drops["too-long"] += sum(_count(run) for run in runs if run.size > LONGEST_FRAME)
+            runs = [run for run in runs if run.size <= LONGEST_FRAME]
+        if self._full:
             for run in runs:
                 self._enqueue(run)
         else:
@@ -201,6 +211,11 @@ class StreamLink(Protocol):
     def _clear_queue(self) -> None:
         self._queue = []
         self._queued = 0
+
+
+def largest_frame(mtu: int) -> int:
+    """Bytes of the longest packet to be taken from a stream where one of the two devices has this MTU (bytes)."""
+    return min(LONGEST_FRAME, max(MAX_FRAME, mtu + _AROUND))
 
 
 class StreamLinkFactory(Factory):

@@ -88,7 +88,8 @@ class CredAuthenticator:
             return self.identify(credentials)
 
         def refused(failure: Failure) -> Deferred[str]:
-            failure.trap(UnauthorizedLogin)
+            # Checkers of system accounts decode the name: one that is not UTF-8 is nobody's.
+            failure.trap(UnauthorizedLogin, UnicodeDecodeError)
             return self._try(credentials, index + 1)
 
         asked: Deferred[object] = maybeDeferred(self._checkers[index].requestAvatarId, login)

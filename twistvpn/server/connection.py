@@ -340,9 +340,9 @@ class ServerConnection:
         shown = [] if badge is None else [*badge.options(), *badge.user_option()]
         for reply in split_push([*options, *agreement.pushed, *framing, *shown]):
             peer.send_message(encode_message(reply))
-        if is_first and badge is not None:
-            badge.keep_fresh()
         if is_first and self.stage is Stage.CONNECTED:
+            if badge is not None:
+                badge.keep_fresh()
             # Last, so that what an application sends now finds the client ready.
             self._host.connected(self)
 

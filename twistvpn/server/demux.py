@@ -107,8 +107,8 @@ class Demux:
     def remove(self, peer: Peer, peer_id: int | None) -> None:
         """Forget a peer."""
         remote = peer.session.remote_session_id
-        if remote is not None:
-            self._sessions.pop((peer.link, peer.address, remote), None)
+        if remote is not None and self._sessions.get((peer.link, peer.address, remote)) is peer:
+            del self._sessions[peer.link, peer.address, remote]
         if self._by_address.get((peer.link, peer.address)) is peer:
             del self._by_address[peer.link, peer.address]
         if peer_id is not None and self._by_id.get(peer_id) is peer:
@@ -193,8 +193,13 @@ class Demux:
         # Less than before is no progress: a key may have expired just now, whatever was sent under it.
         if not peer.is_open or peer.channel.progress <= before:
             return
+        remote = peer.session.remote_session_id
+        assert remote is not None
         holder = self._by_address.get((link, address))
-        if holder is None:
+        if self._sessions.get((link, address, remote), peer) is not peer:
+            # Session ids are chosen by clients: whoever begins a session there has the same one by no accident.
+            self.drops["float"] += 1
+        elif holder is None:
             self._move(peer, link, address)
         elif self._opener.may_displace(peer, holder):
             holder.close("a client of the same certificate has moved to its address")

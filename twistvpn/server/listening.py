@@ -14,7 +14,7 @@ from twistvpn.link.addresses import readable
 from twistvpn.link.haproxy import server_endpoint
 from twistvpn.link.sharing import PortShare, SharedPortFactory
 from twistvpn.link.sockets import PreparedReactor, listen_tcp, open_udp_socket
-from twistvpn.link.stream import StreamLinkFactory, describe
+from twistvpn.link.stream import MAX_FRAME, StreamLinkFactory, describe
 from twistvpn.link.udp import UdpLink
 from twistvpn.verbosity import log_observer
 
@@ -63,7 +63,7 @@ class Listeners:
     """Everything one server listens on.  `bind` may be called while we have privileges, `start` any time later.
 
     `options` are for every UDP and TCP socket but those that somebody else has opened (systemd).  What comes by a
-    stream and is not OpenVPN goes to `share`.
+    stream and is not OpenVPN goes to `share`.  `max_frame` is the bytes of a packet on a stream at most.
     """
 
     log = Logger(observer=log_observer)
@@ -75,6 +75,7 @@ class Listeners:
         receiver: ILinkReceiver,
         options: SocketOptions = NOTHING_ASKED,
         share: PortShare | None = None,
+        max_frame: int = MAX_FRAME,
     ) -> None:
         self.links: list[UdpLink] = []
         self.ports: list[IListeningPort] = []
@@ -83,6 +84,7 @@ class Listeners:
         self._receiver = receiver
         self._options = options
         self._share = share
+        self._max_frame = max_frame
         self._sockets: list[socket.socket] = []
         self._endpoints: list[tuple[str, Deferred[None]]] = []
         self._bound = False
@@ -113,7 +115,7 @@ class Listeners:
         self.ports.append(listen_tcp(self._reactor, place.host, place.port, self._stream_factory(), self._options))
 
     def _stream_factory(self) -> StreamLinkFactory | SharedPortFactory:
-        links = StreamLinkFactory(self._receiver, self._reactor)
+        links = StreamLinkFactory(self._receiver, self._reactor, max_frame=self._max_frame)
         return links if self._share is None else SharedPortFactory(links, self._share, self._reactor)
 
     def start(self, on_refusal: Callable[[EnvironmentRefusal], None]) -> None:

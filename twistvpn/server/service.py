@@ -21,6 +21,7 @@ from twistvpn.data.layers import LAYERS
 from twistvpn.data.mss import ETHERNET_MTU, link_overhead
 from twistvpn.data.vlan import VlanTable
 from twistvpn.interfaces import DeviceType
+from twistvpn.link.stream import largest_frame
 from twistvpn.server.control_keys import control_keyring
 from twistvpn.server.factory import VpnFactory
 from twistvpn.server.lease_file import LeaseFile
@@ -135,6 +136,7 @@ class VpnServerService(Service):
             settings.server.listen,
             options=settings.sockets,
             share=make_port_share(reactor, settings.server),
+            max_frame=largest_frame(settings.device.mtu),
         )
         self._listeners: Listening | None = None
         self._chores: list[LoopingCall] = []

@@ -90,6 +90,11 @@ def option_differences(settings: Settings, link: ILink, theirs: str) -> list[str
     ]
 
 
+def useless_difference(settings: Settings, link: ILink, theirs: str) -> str | None:
+    """What of the options that the peer has told makes a connection useless; None where nothing does."""
+    return device_difference(settings, theirs) or fragment_difference(settings, link, theirs)
+
+
 def device_difference(settings: Settings, theirs: str) -> str | None:
     """What makes a connection useless, a device of the other kind there; None where it is not, or nothing is said."""
     kind = parse_occ(theirs).get("dev-type")

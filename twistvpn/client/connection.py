@@ -14,7 +14,7 @@ from twistvpn.client.data_format import choose_cipher, choose_compression, packe
 from twistvpn.client.point_to_point import agreed_options
 from twistvpn.client.questions import Questions
 from twistvpn.client.remotes import Ending
-from twistvpn.consistency import device_difference, fragment_difference, option_differences
+from twistvpn.consistency import option_differences, useless_difference
 from twistvpn.control.push import MAX_PUSHED, PushedOptions, filter_pushed, parse_pushed
 from twistvpn.control.push_update import PendingUpdate
 from twistvpn.control.session import KeyDerivation, KeyEstablished, MessageReceived, RenegotiationFailed, SessionFailed
@@ -67,6 +67,10 @@ _ADVANCES = {"no": Ending.SAME, "addr": Ending.ADDRESS, "remote": Ending.NEXT}
 """What AUTH_FAILED,TEMP says of the next try; as stock clients we stay where we are unless told otherwise."""
 
 
+UNKNOWN_SOURCE = "unknown-source"
+"""The reason that datagrams from elsewhere than the server are dropped for."""
+
+
 class ConnectionOwner(Protocol):
     """The client service, as its connection sees it."""
 
@@ -105,8 +109,6 @@ class ClientConnection:
 
     def __init__(self, owner: ConnectionOwner, settings: Settings, clock: IReactorTime) -> None:
         self.pushed: PushedOptions | None = None
-        self.unknown_sources = 0
-        """Datagrams from elsewhere than the server, dropped."""
         self._owner = owner
         assert settings.client is not None
         self._settings = settings
@@ -131,6 +133,11 @@ class ClientConnection:
         assert self._peer is not None
         return self._peer
 
+    @property
+    def unknown_sources(self) -> int:
+        """Datagrams from elsewhere than the server, dropped."""
+        return self.peer.drops[UNKNOWN_SOURCE]
+
     def _say(self, text: str) -> None:
         if self.peer.is_open:
             self.peer.send_message(text)
@@ -150,7 +157,7 @@ class ClientConnection:
         peer = self.peer
         for run, address in batch:
             if address != peer.address and not self._client.floats:
-                self.unknown_sources += len(run.datagrams())
+                peer.drops[UNKNOWN_SOURCE] += len(run.datagrams())
                 continue
             for part in uniform_parts(run):
                 if is_data(part):
@@ -218,9 +225,7 @@ class ClientConnection:
         self._server_occ = event.remote.options
         for difference in option_differences(self._settings, self.peer.link, self._server_occ):
             self.log.debug("the server's options: {difference}", difference=printable(difference))
-        useless = device_difference(self._settings, self._server_occ) or fragment_difference(
-            self._settings, self.peer.link, self._server_occ
-        )
+        useless = useless_difference(self._settings, self.peer.link, self._server_occ)
         if useless is not None:
             self.log.warn("the server's options: {difference}", difference=printable(useless))
         mode = self._settings.point_to_point

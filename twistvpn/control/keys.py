@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from twistvpn.config.settings import ControlSettings
 
 
-_DIRECTIONS = {None: KeyDirection.BIDIRECTIONAL, 0: KeyDirection.NORMAL, 1: KeyDirection.INVERSE}
-
-
 def control_key(settings: ControlSettings, role: Role) -> ControlKey:
     """How `settings` want control packets protected; for a server, those of clients without a key of their own.
 
@@ -35,4 +32,4 @@ def control_key(settings: ControlSettings, role: Role) -> ControlKey:
     key = StaticKey.from_text(settings.key.data)
     if settings.wrapping is ControlWrapping.TLS_CRYPT:
         return ControlKey.tls_crypt(key, role)
-    return ControlKey.tls_auth(key, _DIRECTIONS[settings.key_direction], settings.auth)
+    return ControlKey.tls_auth(key, KeyDirection.from_option(settings.key_direction), settings.auth)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from twisted.logger import Logger
 
-from twistvpn.consistency import device_difference, fragment_difference, option_differences
+from twistvpn.consistency import option_differences, useless_difference
 from twistvpn.control.session import KeyEstablished, MessageReceived, RenegotiationFailed, SessionFailed
 from twistvpn.control.verify import common_name, tls_failure_words
 from twistvpn.errors import AuthenticationRejected, NegotiationError, PoolExhausted, TemporarilyRejected
@@ -216,9 +216,7 @@ class ServerConnection:
         self._occ = event.remote.options
         for difference in option_differences(self._host.settings, self.peer.link, self._occ):
             self.log.debug("{client}: {difference}", client=self, difference=printable(difference))
-        useless = device_difference(self._host.settings, self._occ) or fragment_difference(
-            self._host.settings, self.peer.link, self._occ
-        )
+        useless = useless_difference(self._host.settings, self.peer.link, self._occ)
         if useless is not None:
             self.log.warn("{client}: {difference}", client=self, difference=printable(useless))
         self._tls = event.description

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from twistvpn.compiled import find
 from twistvpn.interfaces import Multihome, Run
 from twistvpn.link.datagrams import GRO_SIZE, SOL_UDP, UDP_GRO, DatagramReader
-from twistvpn.link.multihome import CONTROL_SIZE
-from twistvpn.link.sockets import _tell_destinations
+from twistvpn.link.multihome import CONTROL_SIZE, tell_destinations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,7 +119,7 @@ def test_both_readers_tell_the_same_paths(
                 receiver = udp_socket(stack, host)
             except OSError:
                 pytest.skip("no IPv6 here")
-            _tell_destinations(receiver)
+            tell_destinations(receiver)
             receiver.setsockopt(SOL_UDP, UDP_GRO, 1)
             port = receiver.getsockname()[1]
             for number, (sender, last, size) in enumerate(sends):

@@ -53,9 +53,9 @@ def test_a_confirmed_key_sends_before_its_time() -> None:
     keyring = Keyring()
     keyring.install(key(0), 0.0, 0.0)
     keyring.install(key(1), 1000.0, 1060.0)
-    keyring.confirm(0)
+    keyring.send_from(0, 0.0)
     assert sends(keyring, 1001.0) == 0
-    keyring.confirm(1)
+    keyring.send_from(1, 0.0)
     assert sends(keyring, 1001.0) == 1
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twistvpn.data.inet import IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
-from twistvpn.data.mss import ETHERNET_MTU, STREAM_PREFIX, link_overhead, max_mss, mssfix_bound
+from twistvpn.data.mss import ETHERNET_MTU, link_overhead, max_mss, mssfix_bound
+from twistvpn.wire.framing import PREFIX_SIZE
 
 if TYPE_CHECKING:
     from twistvpn.config.settings import DataSettings
@@ -38,7 +39,7 @@ def _around(mode: str, link: ILink, address: Address) -> int:
     """Bytes of what an option with this mode bounds, around the sealed datagram."""
     if mode == "mtu":
         return _link_overhead(link, address)
-    return STREAM_PREFIX if link.is_stream else 0
+    return PREFIX_SIZE if link.is_stream else 0
 
 
 def _link_overhead(link: ILink, address: Address) -> int:

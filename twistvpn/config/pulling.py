@@ -48,8 +48,7 @@ def read_own_dns(directives: Directives) -> tuple[str, ...]:
         option = " ".join([item.name, *item.args])
         try:
             read_dns([option])
-        except (ValueError, IndexError, MalformedPacket) as error:
-            why = "has too few words" if isinstance(error, IndexError) else str(error)
-            raise item.error(why) from None
+        except (ValueError, MalformedPacket) as error:
+            raise item.error(str(error)) from None
         options.append(option)
     return tuple(options)

@@ -279,7 +279,7 @@ def _dns(keyword: str) -> Callable[[PushedOptions, Sequence[str]], PushedOptions
         option = " ".join([keyword, *words])
         try:
             read_dns([option])
-        except (ValueError, IndexError, MalformedPacket):
+        except (ValueError, MalformedPacket):
             # Whoever resolves names does it without this one; no traffic goes another way for it.
             return replace(pushed, unknown=(*pushed.unknown, option))
         return replace(pushed, dns=(*pushed.dns, option))

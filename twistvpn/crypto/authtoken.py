@@ -12,10 +12,10 @@ import base64
 import binascii
 import hmac
 import os
-import re
 import struct
 from dataclasses import dataclass
 
+from twistvpn.crypto.pem import from_pem, to_pem
 from twistvpn.errors import ConfigError
 from twistvpn.interfaces import TokenState
 
@@ -27,9 +27,7 @@ SECRET_SIZE = 128
 _BODY = struct.Struct(f">{SESSION_ID_SIZE}sQQ")
 _HMAC_SIZE = 32
 _TOKEN_LENGTH = len(PREFIX) + (_BODY.size + _HMAC_SIZE) // 3 * 4
-_HEAD = "-----BEGIN OpenVPN auth-token server key-----"
-_FOOT = "-----END OpenVPN auth-token server key-----"
-_BLOCK = re.compile(rf"{re.escape(_HEAD)}(.*?){re.escape(_FOOT)}", re.DOTALL)
+_LABEL = "OpenVPN auth-token server key"
 
 
 @dataclass(frozen=True)
@@ -61,24 +59,14 @@ class TokenSecret:
     @classmethod
     def from_text(cls, text: bytes | str) -> TokenSecret:
         """Read what `openvpn --genkey auth-token` writes.  Raises `ConfigError` without a place."""
-        if not isinstance(text, str):
-            text = text.decode("ascii", "replace")
-        block = _BLOCK.search(text)
-        if block is None:
-            raise ConfigError(f"no secret for tokens: the lines {_HEAD!r} and {_FOOT!r} are not there")
-        try:
-            data = base64.b64decode("".join(block[1].split()), validate=True)
-        except (binascii.Error, ValueError):
-            raise ConfigError("the secret for tokens is not base64") from None
+        data = from_pem(_LABEL, text, "secret for tokens")
         if len(data) < SECRET_SIZE:
             raise ConfigError(f"the secret for tokens has {len(data)} bytes, it must have {SECRET_SIZE}")
         return cls(data)
 
     def to_text(self) -> str:
         """Write it as `openvpn --genkey auth-token` does."""
-        encoded = base64.b64encode(self.data).decode()
-        lines = [encoded[start : start + 64] for start in range(0, len(encoded), 64)]
-        return "\n".join((_HEAD, *lines, _FOOT, ""))
+        return to_pem(_LABEL, self.data)
 
     def sign(self, data: bytes) -> bytes:
         """The HMAC-SHA256 of `data`: 32 bytes."""

@@ -11,16 +11,13 @@ So the server keeps nothing for its clients.  Key files are PEM.  Source: wire-p
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
 import os
-import re
 import struct
-import textwrap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from twistvpn.crypto.pem import find_block, from_pem, to_pem
 from twistvpn.crypto.siv import TAG_SIZE, SivKeys
 from twistvpn.crypto.statickey import KEY_SIZE, PART_SIZE, StaticKey
 from twistvpn.errors import AuthenticationFailure, ConfigError, MalformedPacket
@@ -40,7 +37,6 @@ _TIME = struct.Struct(">Q")
 _MIN_WRAPPED_SIZE = TAG_SIZE + KEY_SIZE + _SIZE.size
 _SERVER_NAME = "OpenVPN tls-crypt-v2 server key"
 _CLIENT_NAME = "OpenVPN tls-crypt-v2 client key"
-_PEM_COLUMNS = 64
 
 
 def user_metadata(data: bytes) -> ClientKeyMetadata:
@@ -74,7 +70,7 @@ class ClientKey:
     @classmethod
     def from_text(cls, text: bytes | str) -> ClientKey:
         """Read a client's key file; raises `ConfigError` (without a place: the caller knows it)."""
-        data = _from_pem(_CLIENT_NAME, text, other=_SERVER_NAME)
+        data = _read(_CLIENT_NAME, text, other=_SERVER_NAME)
         key, wrapped = data[:KEY_SIZE], data[KEY_SIZE:]
         if not _MIN_WRAPPED_SIZE <= len(wrapped) <= MAX_WRAPPED_SIZE or wrapped[-2:] != _SIZE.pack(len(wrapped)):
             raise ConfigError("the client key is cut short, or has bytes that do not belong to it")
@@ -82,7 +78,7 @@ class ClientKey:
 
     def to_text(self) -> str:
         """Write the key file as `openvpn --genkey tls-crypt-v2-client` does."""
-        return _to_pem(_CLIENT_NAME, self.key.data + self.wrapped)
+        return to_pem(_CLIENT_NAME, self.key.data + self.wrapped)
 
 
 class ServerKey:
@@ -102,11 +98,11 @@ class ServerKey:
     @classmethod
     def from_text(cls, text: bytes | str) -> ServerKey:
         """Read a server's key file; raises `ConfigError` (without a place: the caller knows it)."""
-        return cls(_from_pem(_SERVER_NAME, text, other=_CLIENT_NAME))
+        return cls(_read(_SERVER_NAME, text, other=_CLIENT_NAME))
 
     def to_text(self) -> str:
         """Write the key file as `openvpn --genkey tls-crypt-v2-server` does."""
-        return _to_pem(_SERVER_NAME, self._data)
+        return to_pem(_SERVER_NAME, self._data)
 
     def new_client_key(self, metadata: ClientKeyMetadata) -> ClientKey:
         """Make a random key for a client, and wrap it."""
@@ -131,25 +127,7 @@ class ServerKey:
         return StaticKey(clear[:KEY_SIZE]), ClientKeyMetadata(metadata[0] if metadata else None, metadata[1:])
 
 
-def _to_pem(name: str, data: bytes) -> str:
-    lines = textwrap.wrap(base64.b64encode(data).decode(), _PEM_COLUMNS)
-    return "\n".join((f"-----BEGIN {name}-----", *lines, f"-----END {name}-----", ""))
-
-
-def _from_pem(name: str, text: bytes | str, *, other: str) -> bytes:
-    if not isinstance(text, str):
-        text = text.decode("ascii", "replace")
-    block = _block(name, text)
-    if block is None:
-        if _block(other, text) is not None:
-            raise ConfigError(f"this is the {other.removeprefix('OpenVPN ')}, and here belongs the other one")
-        raise ConfigError(f"no {name.removeprefix('OpenVPN ')}: the line '-----BEGIN {name}-----' is not there")
-    try:
-        return base64.b64decode("".join(block.split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise ConfigError(f"the {name.removeprefix('OpenVPN ')} is not base64") from None
-
-
-def _block(name: str, text: str) -> str | None:
-    found = re.search(rf"^[ \t]*-----BEGIN {name}-----(.*?)^[ \t]*-----END {name}-----", text, re.DOTALL | re.MULTILINE)
-    return None if found is None else found[1]
+def _read(label: str, text: bytes | str, *, other: str) -> bytes:
+    if find_block(label, text) is None and find_block(other, text) is not None:
+        raise ConfigError(f"this is the {other.removeprefix('OpenVPN ')}, and here belongs the other one")
+    return from_pem(label, text, label.removeprefix("OpenVPN "))

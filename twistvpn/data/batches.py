@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from twistvpn.data.limits import MAX_PACKET_ID
 from twistvpn.data.mss import clamp_mss
-from twistvpn.data.offload import segment
+from twistvpn.data.offload import segment, segment_all
 from twistvpn.data.opened import Opened, sort_out
-from twistvpn.errors import MalformedPacket, PacketIdExhausted
-from twistvpn.interfaces import NO_OFFLOAD, Run
+from twistvpn.errors import PacketIdExhausted
+from twistvpn.interfaces import Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,16 +59,7 @@ class BatchSealer(ABC):
         and 65400 bytes.  Frames that do not fit their virtio-net header are left out; how many is the second part of
         the result.  Raises `PacketIdExhausted`, with nothing sealed, where there are not packet ids enough for all.
         """
-        packets: list[Buffer] = []
-        malformed = 0
-        for frame in frames:
-            if frame[1] == NO_OFFLOAD:
-                packets.append(frame[0])
-                continue
-            try:
-                packets += segment(frame)
-            except MalformedPacket:
-                malformed += 1
+        packets, malformed = segment_all(frames, segment)
         if largest_mss:
             clamp_mss(packets, largest_mss)
         if self.packet_id + len(packets) > self.max_packet_id:

@@ -217,6 +217,9 @@ class MacTable(Generic[P]):
         by_peer: dict[P, list[Frame]] = {}
         for_tap: list[Buffer] = []
         for stations, batch in kernel.by_stations(kernel.coalesce(packets, 0)):
+            if not stations:
+                self.drops[MALFORMED] += len(batch)
+                continue
             sender = self._port_of(stations[6:], now)
             port = None if stations[0] & _GROUP else self._port_of(stations[:6], now)
             if port is not None and port is sender:

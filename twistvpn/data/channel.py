@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from twistvpn.data import kernel
 from twistvpn.data.keyring import TRAN_WINDOW, UNLIMITED, DataKey, Keyring, Wear
 from twistvpn.data.layers import IP, Layer
 from twistvpn.data.messages import OCC_MAGIC, PING
@@ -85,10 +86,6 @@ class Channel:
         The one before keeps receiving for the transition window.  Times are monotonic seconds.
         """
         self._keyring.install(key, now, send_from)
-
-    def confirm(self, key_id: int) -> None:
-        """Send with the newest key from now on if its id is `key_id`: the peer is known to have it."""
-        self._keyring.confirm(key_id)
 
     def send_from(self, key_id: int, when: float) -> None:
         """Send with the newest key from `when` (monotonic seconds) on if its id is `key_id`."""
@@ -170,7 +167,7 @@ class Channel:
         packets, malformed = self.layer.segment(frames, largest_mss)
         if malformed:
             self.drops[MalformedPacket.reason] += malformed
-        return [Frame(text) for text in framing.wrap(packets, self.drops)]
+        return kernel.coalesce(framing.wrap(packets, self.drops), 0)
 
     def open(self, run: Run, now: float) -> list[Buffer]:
         """Return the packets of `run`, in order.

@@ -31,17 +31,15 @@ def take_router(frames: list[Buffer]) -> IPv4Address | None:
     """
     router = None
     for index, frame in enumerate(frames):
-        # Nearly every frame ends here.
         if len(frame) < _SHORTEST:
             continue
         at = ip_offset(frame)
-        packet = frame[at:]
-        if not at or packet[0] >> 4 != 4 or packet[9] != PROTOCOL_UDP:
+        if not at or frame[at] >> 4 != 4 or frame[at + 9] != PROTOCOL_UDP:
             continue
-        udp = (packet[0] & 15) * 4
-        if packet[udp : udp + 4] != _SERVER_TO_CLIENT:
+        udp = (frame[at] & 15) * 4
+        if frame[at + udp : at + udp + 4] != _SERVER_TO_CLIENT:
             continue
-        changed, found = _without_router(bytes(packet), udp)
+        changed, found = _without_router(bytes(frame[at:]), udp)
         router = found or router
         if changed is not None:
             frames[index] = bytes(frame[:at]) + changed

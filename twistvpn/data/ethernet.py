@@ -12,7 +12,7 @@ from twistvpn.data.coalesce import coalesce
 from twistvpn.data.inet import IPV4_HEADER_SIZE
 from twistvpn.data.messages import OCC_MAGIC, PING
 from twistvpn.data.mss import clamp_mss
-from twistvpn.data.offload import GSO_ECN, GSO_NONE, VnetHeader, segment
+from twistvpn.data.offload import GSO_ECN, GSO_NONE, VnetHeader, segment, segment_all
 from twistvpn.errors import MalformedPacket
 from twistvpn.interfaces import NO_OFFLOAD, Frame
 
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from twistvpn.interfaces import Buffer
 
 VLAN_TAG_SIZE = 4
+ETHERTYPE_AT = 12
+"""Where the EtherType is in a frame, or that of its first tag."""
+VLAN = b"\x81\x00"
+"""The EtherType of a tag (802.1Q)."""
 
-_TYPE_AT = 12
 _IP = (b"\x08\x00", b"\x86\xdd")
-_VLAN = (b"\x81\x00", b"\x88\xa8")
+_TAGS = (VLAN, b"\x88\xa8")
 _MOST_TAGS = 2
 _MESSAGES = (PING, OCC_MAGIC)
 _MESSAGE_SIZE = 16
@@ -33,12 +36,12 @@ _MESSAGE_SIZE = 16
 
 def ip_offset(frame: Buffer) -> int:
     """Return where the IP packet in `frame` begins, in bytes; 0 where there is none."""
-    at = _TYPE_AT
+    at = ETHERTYPE_AT
     for _ in range(_MOST_TAGS + 1):
         kind = frame[at : at + 2]
         if kind in _IP:
             return at + 2
-        if kind not in _VLAN:
+        if kind not in _TAGS:
             return 0
         at += VLAN_TAG_SIZE
     return 0
@@ -50,16 +53,7 @@ def segment_ethernet(frames: Iterable[Frame], largest_mss: int, /) -> tuple[list
     Each packet is whole, with complete checksums, as `offload.segment` makes them, behind a copy of the frame's header;
     handshakes' MSS is lowered to `largest_mss` unless that is 0.
     """
-    packets: list[Buffer] = []
-    malformed = 0
-    for frame in frames:
-        if frame[1] == NO_OFFLOAD:
-            packets.append(frame[0])
-            continue
-        try:
-            packets += _segments(frame)
-        except MalformedPacket:
-            malformed += 1
+    packets, malformed = segment_all(frames, _segments)
     if largest_mss:
         _clamp(packets, largest_mss)
     return packets, malformed

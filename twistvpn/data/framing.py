@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twistvpn.data.compression import CompressionFraming
+from twistvpn.data.ethernet import VLAN_TAG_SIZE
 from twistvpn.data.fragment import Fragmenter
+from twistvpn.data.inet import ETHERNET_HEADER_SIZE
 from twistvpn.wire.compression import Compression
 from twistvpn.wire.fragments import HEADER_SIZE, SIZE_UNIT
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 LARGEST_PACKET = 1600
 """Bytes of a packet at least that are decompressed and put together, however small our own device's MTU is: the peer
 may have another.  It is what stock peers have room for by default (`tun-mtu-max`)."""
-LINK_LAYER = 18
+LINK_LAYER = ETHERNET_HEADER_SIZE + VLAN_TAG_SIZE
 """Bytes of an Ethernet header with a VLAN tag that a packet may have in front beside that."""
 
 

@@ -196,11 +196,6 @@ class Keyring:
         if self._lame_duck is not None:
             self._lame_duck.expires = now + self._tran_window
 
-    def confirm(self, key_id: int) -> None:
-        """Send with the newest key from now on, if that is `key_id`: the peer has it."""
-        if self._newest is not None and self._newest.key_id == key_id:
-            self._newest.send_from = 0.0
-
     def send_from(self, key_id: int, when: float) -> None:
         """Send with the newest key from `when` (monotonic seconds) on, if that is `key_id` and does not do so yet."""
         newest = self._newest

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from twistvpn.data import kernel
 from twistvpn.data.bridge import MacTable
 from twistvpn.data.inet import ETHERNET_HEADER_SIZE
+from twistvpn.data.offload import segment_all
 from twistvpn.data.opened import Opened, sort_out
 from twistvpn.data.routes import RouteTable
 from twistvpn.data.vlan import VlanTable
-from twistvpn.errors import MalformedPacket
 from twistvpn.interfaces import DeviceType, Frame
 
 if TYPE_CHECKING:
@@ -102,13 +102,7 @@ class _IpLayer:
         return opener.open(data, size, prefix_size, now, largest_mss)
 
     def segment(self, frames: Sequence[Frame], largest_mss: int) -> tuple[list[Buffer], int]:
-        packets: list[Buffer] = []
-        malformed = 0
-        for frame in frames:
-            try:
-                packets += kernel.segment(frame)
-            except MalformedPacket:
-                malformed += 1
+        packets, malformed = segment_all(frames, kernel.segment)
         if largest_mss:
             kernel.clamp_mss(packets, largest_mss)
         return packets, malformed

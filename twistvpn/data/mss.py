@@ -17,6 +17,7 @@ from twistvpn.data.inet import (
     UDP_HEADER_SIZE,
     updated_checksum,
 )
+from twistvpn.wire.framing import PREFIX_SIZE
 
 if TYPE_CHECKING:
     from twistvpn.config.settings import DataSettings, FragmentLimit
@@ -26,9 +27,6 @@ DEFAULT_MSSFIX = 1492
 """Bytes of the outer packet, its IP and UDP or TCP headers included, that the default keeps within."""
 
 ETHERNET_MTU = 1500
-
-STREAM_PREFIX = 2
-"""Bytes in front of each datagram on a stream."""
 
 _OPTION_END = 0
 _OPTION_NOP = 1
@@ -44,7 +42,7 @@ def link_overhead(ip_header: int, *, is_stream: bool) -> int:
 
     `ip_header` is the size of the outer IP header, 20 or 40; a stream has a TCP header and the length prefix.
     """
-    return ip_header + (TCP_HEADER_SIZE + STREAM_PREFIX if is_stream else UDP_HEADER_SIZE)
+    return ip_header + (TCP_HEADER_SIZE + PREFIX_SIZE if is_stream else UDP_HEADER_SIZE)
 
 
 def mssfix_bound(data: DataSettings, fragment: FragmentLimit | None) -> tuple[int, str]:

@@ -29,6 +29,8 @@ from twistvpn.errors import MalformedPacket
 from twistvpn.interfaces import NO_OFFLOAD, VNET_HEADER_SIZE, Buffer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from twistvpn.interfaces import Frame
 
 NEEDS_CSUM = 1
@@ -73,6 +75,24 @@ class VnetHeader(NamedTuple):
         if len(data) != VNET_HEADER_SIZE:
             raise MalformedPacket("a virtio-net header has 10 bytes")
         return cls(*_vnet.unpack(data))
+
+
+def segment_all(frames: Iterable[Frame], segment_one: Callable[[Frame], list[Buffer]]) -> tuple[list[Buffer], int]:
+    """Return the packets that `frames` stand for, in order, and how many frames are malformed.
+
+    `segment_one` is `segment` or another that gives the packets of one frame, or raises `MalformedPacket`.
+    """
+    packets: list[Buffer] = []
+    malformed = 0
+    for frame in frames:
+        if frame[1] == NO_OFFLOAD:
+            packets.append(frame[0])
+            continue
+        try:
+            packets += segment_one(frame)
+        except MalformedPacket:
+            malformed += 1
+    return packets, malformed
 
 
 def segment(frame: Frame) -> list[Buffer]:

@@ -11,6 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from twistvpn.data.bridge import COMMON_PORT, MALFORMED, MacTable
+from twistvpn.data.ethernet import ETHERTYPE_AT, VLAN, VLAN_TAG_SIZE
 from twistvpn.data.inet import ETHERNET_HEADER_SIZE
 from twistvpn.data.offload import GSO_NONE, NEEDS_CSUM, VnetHeader
 from twistvpn.interfaces import NO_OFFLOAD, Frame
@@ -31,54 +32,53 @@ WRONG_VLAN = "vlan"
 MOST_PER_VLAN = 8192
 """Addresses in one VLAN."""
 
-_TYPE_AT = 12
-_TAG = b"\x81\x00"
-_TAG_SIZE = 4
 _VID = 0x0FFF
 
 
 def vlan_of(frame: Buffer) -> int:
     """Return the VLAN that a frame's tag names; 0 for a frame without a tag, and for one that only has a priority."""
-    if len(frame) < ETHERNET_HEADER_SIZE + _TAG_SIZE or frame[_TYPE_AT : _TYPE_AT + 2] != _TAG:
+    if len(frame) < ETHERNET_HEADER_SIZE + VLAN_TAG_SIZE or frame[ETHERTYPE_AT : ETHERTYPE_AT + 2] != VLAN:
         return 0
-    return (frame[_TYPE_AT + 2] << 8 | frame[_TYPE_AT + 3]) & _VID
+    return (frame[ETHERTYPE_AT + 2] << 8 | frame[ETHERTYPE_AT + 3]) & _VID
 
 
 def names_vlan(frame: Buffer) -> bool:
     """Whether a frame names a VLAN in its tag, or in one behind tags that have only a priority."""
-    at = _TYPE_AT
-    while frame[at : at + 2] == _TAG and at + _TAG_SIZE <= len(frame):
+    at = ETHERTYPE_AT
+    while frame[at : at + 2] == VLAN and at + VLAN_TAG_SIZE <= len(frame):
         if (frame[at + 2] << 8 | frame[at + 3]) & _VID:
             return True
-        at += _TAG_SIZE
+        at += VLAN_TAG_SIZE
     return False
 
 
 def tagged(frame: Buffer, vlan: int) -> bytes:
     """Return a frame that names no VLAN with the tag of `vlan`; a priority that it has stays."""
-    if frame[_TYPE_AT : _TYPE_AT + 2] == _TAG and len(frame) >= _TYPE_AT + _TAG_SIZE:
-        priority = (frame[_TYPE_AT + 2] << 8) & ~_VID
-        return b"".join((frame[: _TYPE_AT + 2], (priority | vlan).to_bytes(2, "big"), frame[_TYPE_AT + 4 :]))
-    return b"".join((frame[:_TYPE_AT], _TAG, vlan.to_bytes(2, "big"), frame[_TYPE_AT:]))
+    if frame[ETHERTYPE_AT : ETHERTYPE_AT + 2] == VLAN and len(frame) >= ETHERTYPE_AT + VLAN_TAG_SIZE:
+        priority = (frame[ETHERTYPE_AT + 2] << 8) & ~_VID
+        return b"".join((frame[: ETHERTYPE_AT + 2], (priority | vlan).to_bytes(2, "big"), frame[ETHERTYPE_AT + 4 :]))
+    return b"".join((frame[:ETHERTYPE_AT], VLAN, vlan.to_bytes(2, "big"), frame[ETHERTYPE_AT:]))
 
 
 def untagged(frame: Buffer) -> bytes:
     """Return a frame without its tag, or, where that has a priority, naming no VLAN."""
-    priority = (frame[_TYPE_AT + 2] << 8) & ~_VID
+    priority = (frame[ETHERTYPE_AT + 2] << 8) & ~_VID
     if priority:
-        return b"".join((frame[: _TYPE_AT + 2], priority.to_bytes(2, "big"), frame[_TYPE_AT + 4 :]))
-    return b"".join((frame[:_TYPE_AT], frame[_TYPE_AT + _TAG_SIZE :]))
+        return b"".join((frame[: ETHERTYPE_AT + 2], priority.to_bytes(2, "big"), frame[ETHERTYPE_AT + 4 :]))
+    return b"".join((frame[:ETHERTYPE_AT], frame[ETHERTYPE_AT + VLAN_TAG_SIZE :]))
 
 
 def _untagged_frame(frame: Frame) -> Frame:
     """The same for a super-packet, whose virtio-net header counts from the frame's beginning."""
     packet, raw = frame
-    bare = bytes(packet[:_TYPE_AT]) + bytes(packet[_TYPE_AT + _TAG_SIZE :])
+    bare = bytes(packet[:ETHERTYPE_AT]) + bytes(packet[ETHERTYPE_AT + VLAN_TAG_SIZE :])
     if raw == NO_OFFLOAD or len(raw) != len(NO_OFFLOAD):
         return Frame(bare, raw)
     vnet = VnetHeader.decode(raw)
     if vnet.gso_type != GSO_NONE or vnet.flags & NEEDS_CSUM:
-        vnet = vnet._replace(hdr_len=max(0, vnet.hdr_len - _TAG_SIZE), csum_start=max(0, vnet.csum_start - _TAG_SIZE))
+        vnet = vnet._replace(
+            hdr_len=max(0, vnet.hdr_len - VLAN_TAG_SIZE), csum_start=max(0, vnet.csum_start - VLAN_TAG_SIZE)
+        )
     return Frame(bare, vnet.encode())
 
 

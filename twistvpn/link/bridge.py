@@ -9,6 +9,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
+from twistvpn.link.connections import abort, cancel
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -95,12 +97,11 @@ class BridgeEnd(Protocol):
 
     def abort(self) -> None:
         """End this connection at once, and the other one when it has had all."""
-        getattr(self.transport, "abortConnection", self._connection.loseConnection)()
+        abort(self.transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The other end has nobody to talk to any more."""
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        cancel(self._timer)
         other, self._other, self._waiting = self._other, None, None
         if other is not None:
             other._part()

@@ -5,7 +5,7 @@ Twisted parses the headers, but a few that are none make it raise; those end the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
@@ -49,6 +49,8 @@ class _Guard(ProtocolWrapper):
         try:
             super().dataReceived(data)  # type: ignore[no-untyped-call]  # it is Twisted's
         except ValueError as error:
+            if cast("Any", self.wrappedProtocol)._proxyInfo is not None:
+                raise  # the header has been read: what broke is behind it
             peer = readable(link_address(self.getPeer()))  # type: ignore[no-untyped-call]
             self._log.info("{peer}: closing the connection: no PROXY header: {error}", peer=peer, error=repr(error))
             self.abortConnection()

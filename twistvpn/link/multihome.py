@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from twistvpn.interfaces import Address, Buffer
 
 IP_PKTINFO = 8
+IPV6_RECVPKTINFO = 49
 IPV6_PKTINFO = 50
 
 IN_PKTINFO = struct.Struct("=I4s4s")
@@ -33,6 +34,14 @@ CONTROL_SIZE = socket.CMSG_SPACE(IN6_PKTINFO.size)
 """Bytes that either takes beside a datagram."""
 
 _ControlMessage = tuple[int, int, bytes]
+
+
+def tell_destinations(sock: socket.socket) -> None:
+    """Have the kernel say of every datagram which address it came to."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
 
 
 def home_of(control: Sequence[_ControlMessage], multihome: Multihome) -> bytes | None:

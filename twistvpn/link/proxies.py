@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from zope.interface import implementer
 
+from twistvpn.link.connections import abort, cancel
 from twistvpn.link.single import SingleFactory
 
 if TYPE_CHECKING:
@@ -296,11 +297,8 @@ class _Asking(Protocol):
 
     def _abort(self) -> None:
         self._stop_timer()
-        transport: Any = self.transport
-        if transport is not None:
-            getattr(transport, "abortConnection", transport.loseConnection)()
+        abort(self.transport)
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
+        cancel(timer)

@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from twistvpn.link.addresses import readable
 from twistvpn.link.bridge import BridgeEnd
+from twistvpn.link.connections import abort, cancel
 from twistvpn.link.single import SingleFactory
 from twistvpn.link.stream import IDLE_TIMEOUT, StreamLink, link_address
 from twistvpn.verbosity import log_observer
@@ -204,10 +205,8 @@ class SharedConnection(Protocol):
             self._taker.connectionLost(reason)
 
     def _abort(self) -> None:
-        transport = cast("Any", self.transport)
-        getattr(transport, "abortConnection", transport.loseConnection)()
+        abort(self.transport)
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
+        cancel(timer)

@@ -17,6 +17,7 @@ from zope.interface import directlyProvides, providedBy
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import NOTHING_ASKED, Multihome, SocketOptions
 from twistvpn.link.addresses import readable
+from twistvpn.link.multihome import tell_destinations
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IConnector, IListeningPort
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
 SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
 SO_MARK = 36
-IP_PKTINFO = 8
 IP_MTU_DISCOVER = 10
 IPV6_MTU_DISCOVER = 23
-IPV6_RECVPKTINFO = 49
 
 SOCKET_BUFFER = 4 * 1024 * 1024
 """Bytes asked for each direction of a UDP socket: about 10 ms at 3 Gbit/s."""
@@ -101,7 +100,7 @@ def _bind(
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         elif options.multihome is not Multihome.NO:
-            _tell_destinations(sock)
+            tell_destinations(sock)
         sock.bind(address)
         if kind == socket.SOCK_STREAM:
             sock.listen(BACKLOG)
@@ -158,14 +157,6 @@ def _set_mtu_discover(sock: socket.socket, mode: int) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, mode)
     with suppress(OSError):  # an IPv6 socket has the IPv4 option for mapped peers, unless it is IPv6 alone
         sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, mode)
-
-
-def _tell_destinations(sock: socket.socket) -> None:
-    """Have the kernel say of every datagram which address it came to."""
-    if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
-    else:
-        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
 
 
 def bind_refusal(proto: str, address: tuple[Any, ...], error: OSError) -> EnvironmentRefusal:

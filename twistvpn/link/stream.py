@@ -20,6 +20,7 @@ from zope.interface import implementer
 from twistvpn.errors import MalformedPacket
 from twistvpn.interfaces import Address, Buffer, ILink, ILinkReceiver, Run
 from twistvpn.link.addresses import canonical_host, readable
+from twistvpn.link.connections import abort, cancel
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.framing import Deframer, frame_one, frame_run, runs_of
 
@@ -199,14 +200,11 @@ class StreamLink(Protocol):
     def _abort(self) -> None:
         self._closed = True
         self._stop_timer()
-        transport = self.transport
-        if transport is not None:
-            getattr(transport, "abortConnection", transport.loseConnection)()
+        abort(self.transport)
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
+        cancel(timer)
 
     def _clear_queue(self) -> None:
         self._queue = []

@@ -53,8 +53,12 @@ def read_dns(options: Sequence[str]) -> DnsSettings:
 def _read_dhcp_option(
     words: Sequence[str], addresses: list[tuple[IPv4Address | IPv6Address, int | None]], search: list[str]
 ) -> None:
+    if not words:
+        raise ValueError("has too few words")
     kind = words[0]
     if kind in {"DNS", "DNS6"}:
+        if len(words) < 2:
+            raise ValueError("has too few words")
         addresses.append((ip_address(words[1]), None))
     elif kind in {"DOMAIN", "ADAPTER_DOMAIN_SUFFIX", "DOMAIN-SEARCH"}:
         search += [domain for domain in map(_domain, words[1:]) if domain not in search]

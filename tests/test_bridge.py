@@ -186,6 +186,15 @@ def test_what_is_too_short_for_a_header_is_dropped(length: int) -> None:
     assert bridge.table.drops == {"malformed": 2}
 
 
+@pytest.mark.parametrize("length", [0, 5, 13])
+def test_a_short_frame_takes_none_of_its_batch_along(length: int) -> None:
+    bridge = Bridge()
+    bridge.hears("b", 2)
+    to_2 = frame(mac(2), mac(1))
+    assert bridge.between("a", to_2, bytes(length), to_2) == ({"b": [to_2, to_2]}, [])
+    assert bridge.from_tap(to_2, bytes(length), to_2) == {"b": [to_2, to_2]}
+
+
 _NUMBERS = st.integers(0, 30)
 _STEPS = st.lists(
     st.one_of(

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 FILE = "<auth-user-pass>\nalice\nsecret\n</auth-user-pass>\n"
 
 
+class Gone(OSError):
+    """What reading from a terminal that was closed raises."""
+
+    def throw(self) -> Deferred[str]:
+        raise self
+
+
 @implementer(IUserPrompt)
 class User:
     """Answers in order; what it was asked and shown is kept."""
@@ -109,6 +116,14 @@ def test_a_name_alone() -> None:
 def test_without_anybody_to_ask_the_client_ends() -> None:
     vpn = starting(Server(), client="auth-user-pass")
     assert vpn.client.fatal == "nobody is there to be asked (Username); name a file with auth-user-pass"
+
+
+@pytest.mark.parametrize("how", [fail, Gone.throw])
+def test_a_terminal_that_is_gone_ends_the_client(how: Callable[[Gone], Deferred[str]]) -> None:
+    user = User()
+    user.ask = lambda question: how(Gone("no such terminal"))  # type: ignore[method-assign]  # noqa: ARG005  by name
+    vpn = starting(Server(), client="auth-user-pass", prompt=user)
+    assert vpn.client.fatal == "nobody answers (Username): no such terminal"
 
 
 def test_a_client_may_be_stopped_while_its_user_thinks() -> None:

@@ -232,6 +232,15 @@ def test_the_same_options_again_change_nothing() -> None:
     assert len(host.addresses) == len(host.routes) == 1
 
 
+def test_what_concerns_neither_addresses_nor_routes_leaves_them_alone() -> None:
+    host = FakeHost()
+    subject = network(host)
+    for other in ("dhcp-option DNS 10.8.0.1", "dhcp-option DNS 10.8.0.9", "inactive 600", "ping 7"):
+        subject.apply(parse_pushed([*SUBNET, "route 10.1.0.0 255.255.0.0", other]), SERVER)
+    assert host.undone <= 1
+    assert len(host.addresses) == len(host.routes) == 1
+
+
 def test_other_options_replace_what_was_there() -> None:
     host = FakeHost()
     subject = network(host)

@@ -336,6 +336,12 @@ def test_a_listen_that_is_none(files: ConfigFiles, text: str, message: str) -> N
         ("[device]\nlladdr = 02:00:00:00:00:01", "server.ini:5: lladdr: only a tap has an Ethernet address"),
         ("[device]\ndev = tun-with-a-long-name", "is not a name for an interface"),
         ("[device]\ntun-mtu = lots", "server.ini:5: tun-mtu: 'lots' is not a whole number"),
+        ("[log]\nstatus = status.log 0", "server.ini:5: status: must be more than 0 seconds"),
+        ("tls-server = yes", "tls-server: unknown option in [server]; the section says it: [server] or [client]"),
+        (
+            "ifconfig-push = 10.8.0.9",
+            "ifconfig-push: unknown option in [server]; it belongs in a section [client NAME]",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_its_place(files: ConfigFiles, lines: str, answer: str) -> None:
@@ -368,6 +374,12 @@ def test_a_mistake_in_what_a_server_must_have(files: ConfigFiles, old: str, new:
 def test_a_client_has_no_servers_options(files: ConfigFiles) -> None:
     line = files.line(CLIENT_INI.replace("[tls]", "[tls]\nverify-client-cert = none"))
     assert line == "test.conf:4: verify-client-cert: has no meaning for a client; remove it"
+
+
+@pytest.mark.parametrize("line", ["connect-retry = 0 30", "connect-timeout = 0"])
+def test_a_client_does_not_try_without_a_pause(files: ConfigFiles, line: str) -> None:
+    answer = files.line(CLIENT_INI.replace("[tls]", f"{line}\n[tls]"))
+    assert answer == f"test.conf:3: {line.partition(' ')[0]}: must be more than 0 seconds"
 
 
 def test_without_server_or_client_the_role_is_unknown(files: ConfigFiles) -> None:

@@ -156,3 +156,10 @@ def test_a_server_of_many_has_its_addresses_otherwise(files: ConfigFiles) -> Non
 def test_what_needs_clients_is_refused(files: ConfigFiles, line: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         files.parse(f"tls-server\n{END.format('server')}{line}\n")
+
+
+@pytest.mark.parametrize("line", ["pool = 10.9.0.8-10.9.0.9", "address = 10.9.0.1", "auth = plain:users"])
+def test_what_needs_clients_is_refused_in_our_own_syntax_too(files: ConfigFiles, line: str) -> None:
+    tls = "[tls]\nca = ca.crt\ncert = server.crt\nkey = server.key\n"
+    with pytest.raises(ConfigError, match=r"has no meaning in point-to-point mode, where there are no clients"):
+        files.parse(f"[server]\nlisten = udp:1194\nifconfig = 10.9.0.1 10.9.0.2\n{line}\n{tls}", "x.ini")

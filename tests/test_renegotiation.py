@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from tests.control_ends import ControlPair
+from twistvpn.client.connection import MOST_GOODBYES
+from twistvpn.client.service import ClientState
 from twistvpn.config.settings import ControlSettings
 from twistvpn.control.events import KeyEstablished, MessageReceived, RenegotiationBegun, RenegotiationFailed
 from twistvpn.control.session import SessionFailed
@@ -309,6 +313,55 @@ def test_a_client_begins_another_session_beside_the_one_whose_renegotiation_fail
     assert len(vpn.server.factory.connections) == 1
     assert transfer(vpn.client, vpn.server, hello) == [hello]
     assert transfer(vpn.server, vpn.client, answer) == [answer]
+
+
+def test_what_goes_through_the_session_left_behind_is_filtered_as_ever() -> None:
+    vpn = pair(server="reneg-sec 0", client="hand-window 10\ntran-window 200\nreneg-sec 100\nblock-ipv6")
+    vpn.network.keep = lambda datagram, _source, _destination: datagram[0] >> 3 in DATA_OPCODES
+    vpn.advance(120)
+    assert vpn.client.service._predecessor is not None
+    packet = udp_packet(vpn.client.address6, vpn.server.address6)
+    assert transfer(vpn.client, vpn.server, packet) == []
+    assert vpn.client.service.drops["block-ipv6"] == 1
+
+
+def test_a_client_that_is_leaving_begins_no_other_session() -> None:
+    vpn = pair(server="reneg-sec 0", client="hand-window 10\nreneg-sec 100")
+    vpn.network.keep = lambda datagram, _source, _destination: datagram[0] >> 3 in DATA_OPCODES
+    vpn.advance(105)
+    service = vpn.client.service
+    assert service._connection is not None
+    assert service._connection.pushed is not None
+    service._connection.pushed = replace(
+        service._connection.pushed, protocol_flags=frozenset(), explicit_exit_notify=MOST_GOODBYES
+    )
+    stopped = service.stopService()
+    vpn.advance(MOST_GOODBYES)
+    assert service._predecessor is None
+    vpn.wait_until(lambda: bool(stopped.called))
+    assert service.state is ClientState.STOPPED
+
+
+def test_a_worn_key_is_tried_again_after_a_hand_window() -> None:
+    """Not at once: where the load of the data takes the control packets, more of these would not help."""
+    vpn = pair(server="reneg-sec 0\nreneg-bytes 20000\nhand-window 10", client="reneg-sec 0")
+    at_server, _at_client = peers(vpn)
+    tries: list[float] = []
+    renegotiate = at_server.session.renegotiate
+
+    def note(now: float) -> None:
+        if at_server.session.can_renegotiate:
+            tries.append(now)
+        renegotiate(now)
+
+    at_server.session.renegotiate = note  # type: ignore[method-assign]
+    vpn.network.keep = lambda datagram, _source, _destination: datagram[0] >> 3 in DATA_OPCODES
+    answer = udp_packet(vpn.server.address, vpn.client.address, bytes(900))
+    for _ in range(60):
+        assert transfer(vpn.server, vpn.client, answer) == [answer]
+        vpn.advance(0.5)
+    assert len(tries) >= 2
+    assert min(later - earlier for earlier, later in pairwise(tries)) >= 20
 
 
 def test_what_was_left_behind_ends_with_its_last_key() -> None:

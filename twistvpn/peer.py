@@ -368,8 +368,8 @@ class Peer:
             times.append(self._linger_until)
             return min(when for when in times if when is not None)
         times.append(self.timers.deadline())
-        if self.channel.must_renegotiate and self.session.can_renegotiate:
-            times.append(0.0)
+        if self.session.can_renegotiate:
+            times.append(self.timers.worn_key_due)
         return min((when for when in times if when is not None), default=None)
 
     def tick(self, now: float) -> None:

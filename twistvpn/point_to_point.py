@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from twistvpn.control.session import KeyDerivation
-from twistvpn.crypto.ciphers import AEAD_CIPHERS
-from twistvpn.data.formats import PacketFormat
+from twistvpn.data.formats import PacketFormat, agreed_format
 from twistvpn.errors import NegotiationError
 from twistvpn.wire.options import IvProto, iv_proto, parse_occ
 from twistvpn.wire.roles import Role
@@ -63,18 +62,18 @@ def come_to_terms(
     peer_id = None
     if IvProto.DATA_V2 in can:
         peer_id = int.from_bytes(export(PEER_ID_LABEL, PEER_ID_SIZE), "big") if exports else COMMON_PEER_ID
-    has_epochs = data.epochs and IvProto.EPOCH in can and cipher in AEAD_CIPHERS and peer_id is not None
+    packet_format = agreed_format(data, can, cipher)
     flags = {
         "cc-exit": IvProto.CC_EXIT in can,
         "tls-ekm": exports,
         "dyn-tls-crypt": exports and IvProto.DYN_TLS_CRYPT in can,
-        "aead-epoch": has_epochs,
+        "aead-epoch": packet_format is PacketFormat.EPOCH,
     }
     return Accord(
         cipher,
         KeyDerivation.EXPORTER if exports else KeyDerivation.PRF,
         peer_id,
-        PacketFormat.EPOCH if has_epochs else PacketFormat.CLASSIC,
+        packet_format,
         frozenset(name for name, agreed in flags.items() if agreed),
     )
 

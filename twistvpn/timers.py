@@ -52,6 +52,7 @@ class PeerTimers:
         "_control",
         "_expires",
         "_heard",
+        "_not_before",
         "_pinged",
         "_renegotiate_at",
         "_rng",
@@ -67,6 +68,8 @@ class PeerTimers:
         self._channel = channel
         self._heard = self._pinged = now
         self._renegotiate_at: float | None = None
+        self._not_before = 0.0
+        """Until then a renegotiation that has failed is not tried again, whatever the newest key has done."""
         self._expires: float | None = None
         self._session_ends: float | None = None
         self.activity: Activity | None = None
@@ -92,6 +95,7 @@ class PeerTimers:
         """A data key has been installed: its successor's time begins."""
         control = self._control
         self._expires = None
+        self._not_before = 0.0
         age = control.reneg_sec - self._rng.uniform(0, control.reneg_jitter)
         self._renegotiate_at = now + age if control.reneg_sec else None
 
@@ -101,7 +105,7 @@ class PeerTimers:
 
     def renegotiation_failed(self, began: float, now: float) -> None:
         """The key in use is about to run out, unless another try after a hand-window comes to something."""
-        self._renegotiate_at = now + self._control.hand_window
+        self._renegotiate_at = self._not_before = now + self._control.hand_window
         if self._expires is None:
             self._expires = began + self._control.tran_window
 
@@ -150,9 +154,14 @@ class PeerTimers:
 
     def wants_new_key(self, now: float) -> bool:
         """Whether the newest key is to be renegotiated, for its age or for what it has done."""
-        if self._channel.must_renegotiate:
-            return True
-        return self._renegotiate_at is not None and now >= self._renegotiate_at
+        if now < self._not_before:
+            return False
+        return self._channel.must_renegotiate or (self._renegotiate_at is not None and now >= self._renegotiate_at)
+
+    @property
+    def worn_key_due(self) -> float | None:
+        """When a key that has done all it may is to be renegotiated; None while the newest is good."""
+        return self._not_before if self._channel.must_renegotiate else None
 
     @property
     def last_heard(self) -> float:

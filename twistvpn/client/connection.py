@@ -244,6 +244,8 @@ class ClientConnection:
             self._end(str(error), Ending.RETRY)
 
     def _renegotiation_failed(self, event: RenegotiationFailed) -> None:
+        if self._why is not None:
+            return  # we are leaving already
         words = tls_failure_words(event.error, self._owner.own_certificate)
         self._owner.renegotiation_failed(f"renegotiation failed: {words}")
 

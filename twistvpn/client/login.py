@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger
 
 from twistvpn.errors import TwistvpnError
@@ -70,7 +72,10 @@ class Login:
     async def _ask(self, kind: str, text: str, flags: frozenset[str] = frozenset()) -> str:
         if self.prompt is None:
             raise NobodyToAskError(f"nobody is there to be asked ({text}); name a file with auth-user-pass")
-        answer: str = await self.prompt.ask(Question(kind, text, flags & {ECHO}))
+        try:
+            answer: str = await maybeDeferred(self.prompt.ask, Question(kind, text, flags & {ECHO}))
+        except (OSError, ConnectionDone) as error:
+            raise NobodyToAskError(f"nobody answers ({text}): {error}") from error
         return answer
 
     def shown(self) -> tuple[str, str]:

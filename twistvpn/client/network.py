@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -13,7 +12,7 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
@@ -37,17 +36,21 @@ _EVERYWHERE6 = ("::/3", "2000::/4", "3000::/4", "fc00::/7")
 """Networks that together cover all addresses and win over a default route without replacing it."""
 
 
-_OF_THE_SESSION: dict[str, Any] = {
-    "peer_id": None,
-    "cipher": None,
-    "auth_token": None,
-    "auth_token_user": None,
-    "protocol_flags": frozenset(),
-    "ping": None,
-    "ping_restart": None,
-    "explicit_exit_notify": None,
-}
-"""What was pushed about the session alone: with another of these the host is configured no other way."""
+_OF_THE_HOST = (
+    "ipv4",
+    "ipv6",
+    "peer_address",
+    "peer_address6",
+    "gateway",
+    "gateway6",
+    "gateway_by_dhcp",
+    "routes",
+    "end_routes",
+    "redirect_gateway",
+    "route_metric",
+    "tun_mtu",
+)
+"""What of the pushed options the host is configured by: where only others change, nothing of it is touched."""
 
 
 class ClientNetwork:
@@ -63,7 +66,7 @@ class ClientNetwork:
         self._settings = settings
         self._host = configurator
         self._ifname = ifname
-        self._applied: tuple[PushedOptions, str, int | None] | None = None
+        self._applied: tuple[object, ...] | None = None
         self._path_mtu: int | None = None
         self._outside: dict[int, NextHop] = {}
         self._gateways: dict[int, IPv4Address | IPv6Address | None] = {}
@@ -84,8 +87,7 @@ class ClientNetwork:
 
         `path_mtu` (bytes) bounds what goes into the tunnel so that nothing is fragmented outside.
         """
-        # What concerns the data channel alone, as the peer-id, is another in every session.
-        comparable = (replace(pushed, **_OF_THE_SESSION), server, path_mtu)
+        comparable = (*(getattr(pushed, name) for name in _OF_THE_HOST), server, path_mtu)
         if self._applied == comparable:
             return
         self.undo()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, maybeDeferred
 from twisted.logger import Logger
 
 from twistvpn.interfaces import Question
@@ -41,7 +41,8 @@ class Questions:
         elif isinstance(asked, Challenge) and ANSWER_WANTED in asked.flags and self._prompt is not None:
             self.log.info("the server asks: {text}", text=asked.text)
             self.cancel()
-            self._asked = self._prompt.ask(Question("challenge", asked.text, asked.flags & {ECHO}))
+            question = Question("challenge", asked.text, asked.flags & {ECHO})
+            self._asked = maybeDeferred(self._prompt.ask, question)
             self._asked.addCallbacks(self._answered, self._not_answered)
         else:
             text = asked.text if isinstance(asked, Challenge) else message.text

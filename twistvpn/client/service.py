@@ -280,8 +280,7 @@ class VpnClientService(Service):
             if failure.check(NobodyToAskError):
                 self._fail(failure.getErrorMessage())
                 return
-            failed = failure.check(OSError, EnvironmentRefusal) or failure.check(Exception)
-            if failed is None:
+            if failure.check(Exception) is None:
                 failure.raiseException()
             self._retry_later(f"cannot reach {remote.host}: {failure.getErrorMessage()}")
 
@@ -310,7 +309,8 @@ class VpnClientService(Service):
         self._enter(ClientState.CONNECTED)
         self._retire_predecessor()
         self._remotes.succeeded()
-        addresses = ", ".join(str(address) for address in (pushed.ipv4, pushed.ipv6) if address is not None)
+        told = [str(address) for address in (pushed.ipv4, pushed.ipv6) if address is not None]
+        addresses = ", ".join(told) or "not told"
         assert self._connection is not None
         self.log.info(
             "connected to {host}, our address is {addresses}; data {protection}",
@@ -343,13 +343,13 @@ class VpnClientService(Service):
     def frames_received(self, frames: Sequence[Frame]) -> None:
         """Packets from the host go to the server (`interfaces.IFrameReceiver`)."""
         if self.state is ClientState.CONNECTED and self._connection is not None:
-            if self.host.blocks_ipv6:
-                frames = self.host.refuse_ipv6(frames)
-            self._connection.peer.send_frames(frames)
+            send = self._connection.peer.send_frames
         elif self._predecessor is not None:
-            self._predecessor.send_frames(frames)
+            send = self._predecessor.send_frames
         else:
             self.drops["not-connected"] += len(frames)
+            return
+        send(self.host.refuse_ipv6(frames) if self.host.blocks_ipv6 else frames)
 
     def renegotiation_failed(self, reason: str) -> None:
         """Begin another session; the present one carries packets until that stands."""

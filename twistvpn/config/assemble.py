@@ -12,6 +12,7 @@ from twistvpn.config.client_config import read_constraint
 from twistvpn.config.framing import check_fragment
 from twistvpn.config.login import authenticator, read_auth_retry, read_auth_tokens, read_environment, read_login
 from twistvpn.config.networks import openvpn_end_routes, read_own_options
+from twistvpn.config.point_to_point import is_point_to_point
 from twistvpn.config.pulling import read_own_dns, read_pull_filters, read_redirect
 from twistvpn.config.pushed import pushed_doubt, pushed_option
 from twistvpn.config.settings import (
@@ -25,7 +26,16 @@ from twistvpn.config.settings import (
 from twistvpn.config.sockets import read_port_share, read_sockets
 from twistvpn.config.subnet import TOPOLOGIES, read_pool_persist
 from twistvpn.config.tls import read_tls
-from twistvpn.config.values import choice, integer, integer_of, interface, seconds, seconds_of, text_of
+from twistvpn.config.values import (
+    choice,
+    integer,
+    integer_of,
+    interface,
+    positive,
+    positive_of,
+    seconds,
+    text_of,
+)
 from twistvpn.interfaces import DeviceType
 from twistvpn.wire.roles import Role
 
@@ -141,14 +151,16 @@ def read_server(
     read_environment(directives)  # for its notes alone
     authenticators = tuple(authenticator(directives, item) for item in directives.every("authenticators"))
     rename, floats = directives.last("username-as-common-name"), directives.last("float")
-    if floats is not None:
+    is_alone = is_point_to_point(directives)
+    if floats is not None and not is_alone:
         directives.note(floats, "changes nothing here: a client that authenticates may change its address anyway")
     if rename is not None and not authenticators:
         raise rename.error("there are no usernames without an authenticator; use INI syntax and its [server] auth")
     folder = directives.last("client-config-dir")
     dev_type = read_device(directives).dev_type
     for item in (*directives.every("dns"), *directives.every("dhcp-option")):
-        directives.note(item, "changes nothing at a server; push it to clients")
+        where = "changes nothing at this end" if is_alone else "changes nothing at a server; push it to clients"
+        directives.note(item, where)
     push = tuple(_pushed(directives, item, subnet.topology) for item in directives.every("push"))
     return ServerSettings(
         listen=listen,
@@ -224,7 +236,7 @@ def read_client(
     return ClientSettings(
         remotes=remotes,
         remote_random="remote-random" in directives,
-        connect_timeout=seconds_of(directives, "server-poll-timeout", ClientSettings.connect_timeout),
+        connect_timeout=positive_of(directives, "server-poll-timeout", ClientSettings.connect_timeout),
         connect_retry=_connect_retry(directives),
         connect_retry_max=retries or None,
         login=read_login(directives),
@@ -257,7 +269,7 @@ def _connect_retry(directives: Directives) -> tuple[float, float]:
     directive = directives.last("connect-retry")
     first, longest = ClientSettings.connect_retry
     if directive is not None:
-        first = seconds(directive, directive.args[0])
+        first = positive(directive, directive.args[0])
         longest = seconds(directive, directive.args[1]) if len(directive.args) > 1 else longest
     return first, max(first, longest)
 
@@ -273,5 +285,5 @@ def _status(directives: Directives) -> tuple[str | None, float]:
     directive = directives.last("status")
     if directive is None:
         return None, Settings.status_interval
-    interval = seconds(directive, directive.args[1]) if len(directive.args) > 1 else Settings.status_interval
+    interval = positive(directive, directive.args[1]) if len(directive.args) > 1 else Settings.status_interval
     return directives.path(directive.args[0]), interval

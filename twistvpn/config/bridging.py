@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twistvpn.config.settings import BridgeSettings, ServerSettings, VlanSettings
+from twistvpn.config.subnet import check_address
 from twistvpn.config.values import choice, integer, integer_of, ipv4, ipv4_network, seconds
 from twistvpn.interfaces import DeviceType
 
@@ -46,8 +47,7 @@ def _with_pool(directive: Directive) -> BridgeSettings:
     if last < first:
         raise directive.error(f"the pool ends ({last}) before it begins ({first})")
     for address in (gateway, first, last):
-        if address not in network or address in (network.network_address, network.broadcast_address):
-            raise directive.error(f"{address} is not the address of a host in {network}")
+        check_address(directive, address, network)
     if first == last == gateway:
         raise directive.error(f"the pool has no address but the gateway's ({gateway})")
     return BridgeSettings(str(gateway), (first, last), netmask)

@@ -10,7 +10,7 @@ from twistvpn.config.framing import read_framing
 from twistvpn.config.material import read_control_key
 from twistvpn.config.point_to_point import is_point_to_point
 from twistvpn.config.settings import ControlSettings, ControlWrapping, DataSettings
-from twistvpn.config.values import MAX_COUNT, choice, inactivity, integer, integer_of, seconds, seconds_of
+from twistvpn.config.values import MAX_COUNT, choice, inactivity, integer, integer_of, positive_of, seconds, seconds_of
 from twistvpn.crypto.clientkey import ClientKey, ServerKey
 from twistvpn.crypto.digests import hashlib_name
 from twistvpn.crypto.statickey import StaticKey
@@ -60,8 +60,8 @@ def read_control(directives: Directives, role: Role) -> ControlSettings:
         auth=_digest(directives, wrapping),
         max_packet_size=integer_of(directives, "max-packet-size", ControlSettings.max_packet_size, 154, 2048),
         disable_occ="disable-occ" in directives,
-        tls_timeout=_positive(directives, "tls-timeout", 2.0),
-        hand_window=_positive(directives, "hand-window", 60.0),
+        tls_timeout=positive_of(directives, "tls-timeout", 2.0),
+        hand_window=positive_of(directives, "hand-window", 60.0),
         tran_window=seconds_of(directives, "tran-window", 3600.0),
         reneg_sec=reneg_sec,
         reneg_jitter=reneg_jitter,
@@ -143,14 +143,6 @@ def _reneg_sec(directives: Directives, role: Role) -> tuple[float, float]:
     if least > most:
         raise directive.error("the second number is the smaller one; use reneg-sec 3600 3000")
     return most, most - least
-
-
-def _positive(directives: Directives, name: str, default: float) -> float:
-    directive = directives.last(name)
-    value = seconds_of(directives, name, default)
-    if directive is not None and not value:
-        raise directive.error("must be more than 0 seconds")
-    return value
 
 
 def read_data(directives: Directives, keepalive: Keepalive) -> DataSettings:

@@ -17,6 +17,7 @@ from twistvpn.config.lexer import lex
 from twistvpn.config.options import OPTIONS, Treatment, nearest
 from twistvpn.config.pushed import pushed_option
 from twistvpn.config.screen import check_arguments
+from twistvpn.config.settings import own_addresses
 from twistvpn.config.values import (
     any_network,
     inactivity,
@@ -86,18 +87,16 @@ def _second_of(item: Directive, address: IPv4Address, server: ServerSettings) ->
     if server.topology == "subnet":
         return network.netmask
     if server.topology == "p2p":
-        return server.address or network.network_address + 1
+        own, _ = own_addresses(server)
+        assert own is not None
+        return own
     if int(address) % 4 != 2:
         raise item.error(f"{address} is not the third of four addresses, as a client in topology net30 has it")
     return address - 1
 
 
 def _check_own(item: Directive, address: IPv4Address | IPv6Address, server: ServerSettings) -> None:
-    own = [server.address, server.address6]
-    for index, network in enumerate((server.network, server.network6)):
-        if own[index] is None and network is not None:
-            own[index] = network.network_address + 1
-    if address in own:
+    if address in own_addresses(server):
         raise item.error(f"{address} is the server's own address")
 
 

@@ -7,6 +7,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from twistvpn.config.client_config import DEFAULT, read_overrides
+from twistvpn.config.subnet import check_address, check_address6
 from twistvpn.overrides import ALIKE
 
 if TYPE_CHECKING:
@@ -67,12 +68,15 @@ def _options(line: Directive, server: ServerSettings) -> list[Directive]:
         except ValueError:
             raise line.error(f"{text!r} is not an address") from None
         name = "ifconfig-ipv6-push" if isinstance(address, IPv6Address) else "ifconfig-push"
-        network = server.network6 if isinstance(address, IPv6Address) else server.network
-        if network is None or any(option.name == name for option in options):
-            raise line.error(f"{address} has no network of its family left to be in")
-        if address not in network or address == network.network_address:
-            raise line.error(f"{address} is not the address of a host in {network}")
-        if address.version == 4 and address == network.broadcast_address:
-            raise line.error(f"{address} is not the address of a host in {network}")
+        if any(option.name == name for option in options):
+            raise line.error("names two addresses of one IP version; keep one")
+        if isinstance(address, IPv6Address):
+            if server.network6 is None:
+                raise line.error(f"{address} has no network of its family left to be in; write network6 in [server]")
+            check_address6(line, address, server.network6)
+        else:
+            if server.network is None:
+                raise line.error(f"{address} has no network of its family left to be in; write network in [server]")
+            check_address(line, address, server.network)
         options.append(replace(line, name=name, args=(text,)))
     return options

@@ -30,8 +30,10 @@ def expand(items: Iterable[Directive], directives: Directives, depth: int = 1) -
         if directive.name != "config":
             yield directive
             continue
-        if depth >= _MAX_INCLUDES or len(directive.args) != 1:
-            raise directive.error("files include each other without end" if directive.args else "takes a file's name")
+        if len(directive.args) != 1:
+            raise directive.error("takes a file's name")
+        if depth >= _MAX_INCLUDES:
+            raise directive.error("files include each other without end")
         path = directives.path(directive.args[0])
         try:
             text = Path(path).read_text(encoding="utf-8-sig")

@@ -15,9 +15,10 @@ from twistvpn.config.endpoints import ini_listen, ini_remote
 from twistvpn.config.fixed import check_distinct_addresses, with_fixed_addresses
 from twistvpn.config.ini_lexer import lex_ini
 from twistvpn.config.networks import ini_route
-from twistvpn.config.options import OPTIONS, nearest
+from twistvpn.config.options import nearest
 from twistvpn.config.outside import check_outer
 from twistvpn.config.point_to_point import check_option, is_point_to_point, own_subnet, read_point_to_point
+from twistvpn.config.screen import check_roles
 from twistvpn.config.subnet import (
     Subnet,
     check_address,
@@ -52,7 +53,7 @@ def read_ini(text: str, file: str, directory: str) -> Settings:
         _refuse_clients(read, file, "a client" if role is Role.CLIENT else "point-to-point mode")
     if is_alone:
         return _point_to_point(directives, role)
-    _check_roles(directives, role)
+    check_roles(directives, role)
     if role is Role.SERVER:
         return assemble(directives, role, server=_with_clients(directives, _server(directives), read))
     return assemble(directives, role, client=_client(directives))
@@ -87,13 +88,6 @@ def _role(file: str, sections: dict[str, int]) -> Role:
     if "client" in sections:
         return Role.CLIENT
     raise ConfigError("has neither a [server] nor a [client] section; one of them says what this end is", file=file)
-
-
-def _check_roles(directives: Directives, role: Role) -> None:
-    for item in directives.items:
-        known = OPTIONS.get(item.name)
-        if known is not None and known.role not in {None, role}:
-            raise item.error(f"has no meaning for a {role.value}; remove it")
 
 
 def _server(directives: Directives) -> ServerSettings:

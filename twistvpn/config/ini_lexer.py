@@ -215,8 +215,19 @@ _WRITTEN = {
     "ifconfig-pool": "write pool = FIRST-LAST",
     "ifconfig-ipv6-pool": "write pool6 = FIRST/BITS",
     "cipher": "write data-ciphers, or data-ciphers-fallback, in [data]",
-    "comp-lzo": "write compress = lzo in [data]",
     "key-direction": "write it behind the key, tls-auth = ta.key 0, in [control]",
+    "iroute-ipv6": "write iroute in a section [client NAME]",
+    "route-ipv6": "write route = NETWORK/BITS",
+    "rport": "write remote = udp:HOST:PORT",
+    "server-poll-timeout": "write connect-timeout in [client]",
+    "connection": "write a line of remote for each",
+    "ncp-ciphers": "write data-ciphers in [data]",
+    "ecdh-curve": "write tls-groups in [tls]",
+    "remote-cert-eku": "write remote-cert-tls in [tls]",
+    "client-cert-not-required": "write verify-client-cert in [tls]",
+    **dict.fromkeys(
+        ("tls-server", "tls-client", "client", "pull", "mode"), "the section says it: [server] or [client]"
+    ),
 }
 """How that is written here which OpenVPN's syntax has another name for."""
 
@@ -370,6 +381,10 @@ def _mend_unknown(name: str, section: str) -> str:
             return f"; it belongs in [{other}]"
     if name in _WRITTEN:
         return f"; {_WRITTEN[name]}"
+    if name in ONE_CLIENT:
+        return "; it belongs in a section [client NAME]"
+    if ALIASES.get(name, name) in OPTIONS:
+        return "; it has no place in this syntax, remove it"
     return nearest(name, _forms(section)) or nearest(name, (n for names in SECTIONS.values() for n in names))
 
 

@@ -26,9 +26,9 @@ def read_outside(remote: Remote, proto: str, own: Directives, general: Directive
         if remote.proto == "udp":
             raise directive.error(f"carries TCP alone, and {remote.host} is reached over UDP; write proto tcp")
         remote = replace(remote, proxy=found)
-    name, authorities = general.last("outer-name"), read_certificates(general, "outer-ca")
     if proto != "tls":
         return remote
+    name, authorities = general.last("outer-name"), read_certificates(general, "outer-ca")
     if name is not None and not _can_be_name(name.args[0]):
         raise name.error(f"{name.args[0]!r} is not the name of a host")
     return replace(remote, outer=OuterTls(name.args[0] if name is not None else remote.host, authorities))

@@ -12,7 +12,6 @@ from twistvpn.config.endpoints import ANY_HOST, DEFAULT_PORT, protocol
 from twistvpn.config.include import expand
 from twistvpn.config.lexer import lex
 from twistvpn.config.networks import openvpn_routes, refuse_end_routes
-from twistvpn.config.options import OPTIONS
 from twistvpn.config.point_to_point import (
     check_option,
     is_point_to_point,
@@ -20,7 +19,7 @@ from twistvpn.config.point_to_point import (
     read_point_to_point,
     role_of_end,
 )
-from twistvpn.config.screen import screen, tolerated
+from twistvpn.config.screen import check_roles, screen, tolerated
 from twistvpn.config.settings import Listen
 from twistvpn.config.subnet import openvpn_subnet
 from twistvpn.config.values import choice, port
@@ -38,7 +37,7 @@ def read_ovpn(text: str, file: str, directory: str) -> Settings:
     if is_point_to_point(directives):
         return _point_to_point(directives)
     role = _role(directives)
-    _check_roles(directives, role)
+    check_roles(directives, role)
     if role is Role.SERVER:
         return assemble(directives, role, server=_server(directives))
     return assemble(directives, role, client=_client(directives))
@@ -77,12 +76,6 @@ def _point_to_point(directives: Directives) -> Settings:
     server = read_server(directives, _listen(directives), own_subnet(directives, dev_type), openvpn_routes(directives))
     mode = read_point_to_point(directives, dev_type, remotes)
     return assemble(directives, role, server=server, point_to_point=mode)
-
-
-def _check_roles(directives: Directives, role: Role) -> None:
-    for item in directives.items:
-        if OPTIONS[item.name].role not in {None, role}:
-            raise item.error(f"has no meaning for a {role.value}; remove it")
 
 
 def _server(directives: Directives) -> ServerSettings:

@@ -21,6 +21,8 @@ _ENDS = frozenset({"tls-server", "tls-client"})
 
 _AT_EITHER_END = frozenset({"ifconfig", "ifconfig-ipv6", "remote", "rport", "verify-client-cert", "float"})
 """What one of the two ends has in the other modes, and both may have in this one."""
+_FOR_CLIENTS = frozenset({"pool", "pool6", "address", "address6", "fixed-address", "authenticators"})
+"""What of a server's is known to our own syntax alone."""
 _NOTHING_PULLED = frozenset({"auth-retry", "auth-user-pass", "pull-filter", "route-nopull", "static-challenge"})
 
 
@@ -51,6 +53,8 @@ def role_of_end(directives: Directives) -> Role:
 
 def check_option(item: Directive, role: Role) -> None:
     """Raise `ConfigError` for an option that means nothing to an end that is `role` in TLS."""
+    if item.name in _FOR_CLIENTS:
+        raise item.error("has no meaning in point-to-point mode, where there are no clients; remove it")
     option = OPTIONS.get(item.name)
     if option is None or item.name in _AT_EITHER_END:
         return

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from twistvpn.config.directive import Directive, Directives
+    from twistvpn.wire.roles import Role
 
 
 def modern(item: Directive) -> Directive | None:
@@ -80,3 +81,11 @@ def check_arguments(item: Directive) -> None:
         wanted = f"{least}" if least == most else f"{least} to {most}"
         plural = "argument" if wanted == "1" else "arguments"
         raise item.error(f"takes {wanted} {plural}, this has {len(item.args)}")
+
+
+def check_roles(directives: Directives, role: Role) -> None:
+    """Raise `ConfigError` for an option of the other role."""
+    for item in directives.items:
+        option = OPTIONS.get(item.name)
+        if option is not None and option.role not in {None, role}:
+            raise item.error(f"has no meaning for a {role.value}; remove it")

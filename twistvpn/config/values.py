@@ -45,6 +45,20 @@ def integer_of(directives: Directives, name: str, default: int, least: int = 0, 
     return default if directive is None else integer(directive, directive.args[0], least, most)
 
 
+def positive(directive: Directive, text: str) -> float:
+    """A number of seconds that is not 0."""
+    value = seconds(directive, text)
+    if not value:
+        raise directive.error("must be more than 0 seconds")
+    return value
+
+
+def positive_of(directives: Directives, name: str, default: float) -> float:
+    """The seconds of an option that may not be 0, the last one written, or `default`."""
+    directive = directives.last(name)
+    return default if directive is None else positive(directive, directive.args[0])
+
+
 def seconds_of(directives: Directives, name: str, default: float) -> float:
     """The duration option `name`, or its default."""
     directive = directives.last(name)

@@ -9,8 +9,10 @@ from twistvpn.crypto.ciphers import AEAD_CIPHERS, AES_BLOCK_SIZE, CBC_CIPHERS
 from twistvpn.crypto.digests import hashlib_name
 from twistvpn.data import kernel, pure
 from twistvpn.wire.opcodes import Opcode, first_byte
+from twistvpn.wire.options import IvProto
 
 if TYPE_CHECKING:
+    from twistvpn.config.settings import DataSettings
     from twistvpn.data.keyring import DataKey
 
 
@@ -28,6 +30,12 @@ def describe(cipher: str, auth: str, packet_format: PacketFormat) -> str:
     if cipher in CBC_CIPHERS:
         return f"{cipher} with {auth}"
     return f"{cipher} by epochs" if packet_format is PacketFormat.EPOCH else cipher
+
+
+def agreed_format(data: DataSettings, can: IvProto, cipher: str) -> PacketFormat:
+    """How packets under `cipher` are numbered with a peer that can what IV_PROTO has told."""
+    has_epochs = data.epochs and cipher in AEAD_CIPHERS and IvProto.EPOCH | IvProto.DATA_V2 in can
+    return PacketFormat.EPOCH if has_epochs else PacketFormat.CLASSIC
 
 
 def make_epochs(key: DataKey) -> tuple[kernel.AnyEpochSealer, kernel.AnyEpochOpener]:

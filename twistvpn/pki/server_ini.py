@@ -70,7 +70,7 @@ data-ciphers-fallback = {fallback}
 dev = tun
 
 [log]
-# 0 is silent, 3 usual, 4 and up for looking into trouble.
+# 0 is errors alone, 3 is usual, 4 and up for looking into trouble.
 verb = 3
 
 # A file with the clients that are connected, rewritten every minute.

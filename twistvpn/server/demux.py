@@ -19,10 +19,10 @@ from twistvpn.control.reliable import SEND_WINDOW
 from twistvpn.crypto.wrapping import packet_id_field
 from twistvpn.errors import WireError
 from twistvpn.interfaces import ILinkReceiver
-from twistvpn.runs import uniform_parts
+from twistvpn.runs import is_data, uniform_parts
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.earlyneg import EarlyFlag, encode_early_flags, is_announced
-from twistvpn.wire.opcodes import CLIENT_RESETS, DATA_OPCODES, KEY_BEARERS, OPCODE_SHIFT, Opcode
+from twistvpn.wire.opcodes import CLIENT_RESETS, KEY_BEARERS, OPCODE_SHIFT, Opcode
 from twistvpn.wire.packets import HEADER_SIZE, ControlPacket
 
 if TYPE_CHECKING:
@@ -145,13 +145,11 @@ class Demux:
             peer.close(f"the connection closed ({reason.getErrorMessage()})")
 
     def _dispatch(self, link: ILink, address: Address, run: Run) -> None:
-        opcode = run.data[0] >> OPCODE_SHIFT
-        if opcode not in DATA_OPCODES:
-            for datagram in run.datagrams():
-                self._control(link, address, datagram)
+        if not is_data(run):
+            self._control(link, address, run.data)
             return
         self._answer()
-        if opcode == Opcode.P_DATA_V2:
+        if run.data[0] >> OPCODE_SHIFT == Opcode.P_DATA_V2:
             self._data_v2(link, address, run)
         else:
             self._data_by_address(link, address, run)

@@ -8,8 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
 
 from twistvpn.control.session import KeyDerivation
-from twistvpn.crypto.ciphers import AEAD_CIPHERS
-from twistvpn.data.formats import PacketFormat
+from twistvpn.data.formats import PacketFormat, agreed_format
 from twistvpn.errors import NegotiationError
 from twistvpn.interfaces import DeviceType
 from twistvpn.wire.options import NCP_2_CIPHERS, IvProto, iv_proto, parse_occ
@@ -91,17 +90,12 @@ def agree(data: DataSettings, info: Mapping[str, str], occ: str, peer_id: int) -
         cipher,
         derivation,
         peer_id if IvProto.DATA_V2 in can else None,
-        _packet_format(data, can, cipher),
+        agreed_format(data, can, cipher),
         IvProto.DYN_TLS_CRYPT in can,
         tuple(pushed),
     )
     flags = _protocol_flags(agreement, can)
     return replace(agreement, pushed=(*pushed, f"protocol-flags {' '.join(flags)}")) if flags else agreement
-
-
-def _packet_format(data: DataSettings, can: IvProto, cipher: str) -> PacketFormat:
-    may_have_epochs = data.epochs and cipher in AEAD_CIPHERS and IvProto.EPOCH | IvProto.DATA_V2 in can
-    return PacketFormat.EPOCH if may_have_epochs else PacketFormat.CLASSIC
 
 
 def _protocol_flags(agreement: Agreement, can: IvProto) -> list[str]:

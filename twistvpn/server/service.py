@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from twistvpn.config.settings import own_addresses
 from twistvpn.control.push import NET_GATEWAY, VPN_GATEWAY
 from twistvpn.control.verify import validity_problem
 from twistvpn.data import kernel
@@ -35,12 +36,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from twistvpn.config.settings import DeviceSettings, Route, ServerSettings, Settings
+    from twistvpn.config.settings import DeviceSettings, Route, Settings
     from twistvpn.interfaces import IAuthenticator, IClientKeyVerifier, ILinkReceiver, IPool, ITun
     from twistvpn.overrides import IClientSettings
     from twistvpn.peer import Peer
     from twistvpn.server.listening import Listening
     from twistvpn.tun.netlink import NetworkConfigurator
+
+__all__ = ["VpnServerService", "own_addresses"]
 
 CRL_INTERVAL = 5.0
 """Seconds between two looks whether a connected client has been revoked."""
@@ -65,17 +68,6 @@ def _path_mtu(settings: Settings) -> int | None:
     largest = min(largest_packet(datagram, cipher, settings.control.auth) for cipher in ciphers)
     largest -= LAYERS[settings.device.dev_type].header_size + data.compression.header_size
     return largest if largest < settings.device.mtu else None
-
-
-def own_addresses(server: ServerSettings) -> tuple[IPv4Address | None, IPv6Address | None]:
-    """The server's addresses inside: the configured ones, or each network's first."""
-    ipv4 = server.address
-    if ipv4 is None and server.network is not None:
-        ipv4 = server.network.network_address + 1
-    ipv6 = server.address6
-    if ipv6 is None and server.network6 is not None:
-        ipv6 = server.network6.network_address + 1
-    return ipv4, ipv6
 
 
 def _gateway(route: Route, device: DeviceSettings) -> IPv4Address | IPv6Address | None:

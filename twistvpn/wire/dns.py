@@ -75,6 +75,8 @@ def _with(server: DnsServer, what: str, values: Sequence[str]) -> DnsServer:
         return server._replace(addresses=(*server.addresses, *map(_address, values)))
     if what == "resolve-domains":
         return server._replace(domains=(*server.domains, *map(_domain, values)))
+    if len(values) != 1:
+        raise ValueError(f"a dns server's {what} takes one value")
     (value,) = values
     if what == "dnssec" and value in _DNSSEC:
         return server._replace(dnssec=value)

@@ -22,6 +22,7 @@ from twistvpn.config.settings.server import (
     PoolPersistence,
     ServerSettings,
     VlanSettings,
+    own_addresses,
 )
 from twistvpn.interfaces import NOTHING_ASKED, SocketOptions
 
@@ -56,6 +57,7 @@ __all__ = [
     "StaticChallenge",
     "TlsSettings",
     "VlanSettings",
+    "own_addresses",
 ]
 
 

@@ -34,8 +34,6 @@ class DeviceSettings:
     """Routes are left to others."""
     block_ipv6: bool = False
     """IPv6 packets that would go into the tunnel, at a server those that come out of it, are answered with an error."""
-    persist: bool = False
-    """The device may exist already and stays when we end (persist-tun leaves this alone; it is ours anyway)."""
 
 
 @dataclass(frozen=True)

@@ -121,3 +121,14 @@ class ServerSettings:
     port_share: PortSharing | None = None
     explicit_exit_notify: int = 0
     """What connected clients are told on exit: 0 nothing, 1 to connect again, 2 to go on to their next remote."""
+
+
+def own_addresses(server: ServerSettings) -> tuple[IPv4Address | None, IPv6Address | None]:
+    """The server's addresses inside: the configured ones, or each network's first."""
+    ipv4 = server.address
+    if ipv4 is None and server.network is not None:
+        ipv4 = server.network.network_address + 1
+    ipv6 = server.address6
+    if ipv6 is None and server.network6 is not None:
+        ipv6 = server.network6.network_address + 1
+    return ipv4, ipv6

@@ -39,16 +39,12 @@ class BatchSealer(ABC):
         self.blocks = 0
         """Plaintext blocks of 16 bytes sealed so far, for the cipher's limit."""
 
-    def sealed_size(self, text_size: int, /) -> int:
-        """Return the size of the datagram that a packet of `text_size` bytes becomes."""
-        return text_size + self._overhead
-
     def largest_text(self, datagram_size: int, /) -> int:
         """Return the size of the largest packet whose datagram has at most `datagram_size` bytes; perhaps below 0."""
         return datagram_size - self._overhead
 
     def _sealed_sizes(self, sizes: list[int]) -> list[int]:
-        """Do as `sealed_size` does for many."""
+        """Return the sizes of the datagrams that packets of `sizes` bytes become."""
         overhead = self._overhead
         return [size + overhead for size in sizes]
 
@@ -117,7 +113,7 @@ class BatchOpener(ABC):
         packets, messages = sort_out(texts)
         if largest_mss:
             clamp_mss(packets, largest_mss)
-        return Opened(packets, messages, forged, replayed, sum(map(len, texts)))
+        return Opened(packets, messages, forged, replayed)
 
     def open_unsorted(self, data: Buffer, size: int, prefix_size: int, now: float, /) -> Opened:
         """Open the datagrams of one run as `open` does, and leave all plaintexts as they are, among the packets.
@@ -125,7 +121,7 @@ class BatchOpener(ABC):
         For plaintexts that are not IP packets: a framing around them, or Ethernet frames.
         """
         texts, forged, replayed = self._admitted(data, size, prefix_size, now)
-        return Opened(texts, [], forged, replayed, sum(map(len, texts)))
+        return Opened(texts, [], forged, replayed)
 
     @abstractmethod
     def _admitted(self, data: Buffer, size: int, prefix_size: int, now: float) -> tuple[list[Buffer], int, int]:

@@ -47,16 +47,13 @@ class CbcSealer(BatchSealer):
         self._hmac_key = hmac_key[:size]
         self._prefix = prefix
 
-    def sealed_size(self, text_size: int, /) -> int:
-        """See `BatchSealer`."""
-        return self._overhead + ((text_size + PACKET_ID_SIZE) // self._block + 1) * self._block
-
     def largest_text(self, datagram_size: int, /) -> int:
         """See `BatchSealer`."""
         return (datagram_size - self._overhead) // self._block * self._block - 1 - PACKET_ID_SIZE
 
     def _sealed_sizes(self, sizes: list[int]) -> list[int]:
-        return [self.sealed_size(size) for size in sizes]
+        block = self._block
+        return [self._overhead + ((size + PACKET_ID_SIZE) // block + 1) * block for size in sizes]
 
     def _sealed(self, packets: list[Buffer]) -> list[bytes]:
         algorithm, block, prefix = self._algorithm, self._block, self._prefix

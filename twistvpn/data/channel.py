@@ -213,7 +213,7 @@ class Channel:
             opened = self.layer.open(generation.opener, data, size, prefix_size, now, self.max_mss)
         else:
             opened = self._unframed(self.framing, generation.opener.open_unsorted(data, size, prefix_size, now), now)
-        packets, messages, forged, replayed, _ = opened
+        packets, messages, forged, replayed = opened
         if forged:
             self.drops[AuthenticationFailure.reason] += forged
         if replayed:

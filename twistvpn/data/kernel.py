@@ -47,9 +47,6 @@ class AnySealer(Protocol):
     packet_id: int
     blocks: int
 
-    def sealed_size(self, text_size: int, /) -> int:
-        """Return the size of a packet's datagram."""
-
     def largest_text(self, datagram_size: int, /) -> int:
         """Return the size of the largest packet for a datagram."""
 

@@ -21,8 +21,6 @@ class Opened(NamedTuple):
     """Datagrams whose tag did not verify."""
     replayed: int
     """Authentic datagrams that the replay window did not let through."""
-    octets: int
-    """Bytes of `packets` and `messages`."""
 
 
 def sort_out(texts: Sequence[Buffer]) -> tuple[list[Buffer], list[Buffer]]:

@@ -19,7 +19,7 @@ struct batch {
     unsigned largest_mss;
     uint8_t mask, nibble; /* a text whose first byte, masked, is not the nibble is a message */
     struct opened *opened;
-    size_t tally[VERDICTS], octets;
+    size_t tally[VERDICTS];
 };
 
 static size_t datagram_length(const struct batch *batch, size_t index)
@@ -78,7 +78,6 @@ static enum verdict open_one(Opener *self, struct batch *batch, size_t index)
     used->blocks += (length + 15) >> 4;
     if (!replay_admits(&used->replay, packet_id))
         return REPLAYED;
-    batch->octets += length;
     uint8_t *text = (uint8_t *)PyBytes_AS_STRING(batch->opened[index].text);
     if ((text[0] & batch->mask) != batch->nibble)
         return MESSAGE;
@@ -164,9 +163,8 @@ static PyObject *open_batch(Opener *self, const struct state *state, struct batc
     open_all(self, batch);
     Py_END_ALLOW_THREADS
     self->is_busy = 0;
-    return named_tuple(state->opened, 5, take(batch, PACKET), take(batch, MESSAGE),
-                       PyLong_FromSize_t(batch->tally[FORGED]), PyLong_FromSize_t(batch->tally[REPLAYED]),
-                       PyLong_FromSize_t(batch->octets));
+    return named_tuple(state->opened, 4, take(batch, PACKET), take(batch, MESSAGE),
+                       PyLong_FromSize_t(batch->tally[FORGED]), PyLong_FromSize_t(batch->tally[REPLAYED]));
 }
 
 static void batch_close(struct batch *batch)

@@ -3,16 +3,6 @@
 
 #include <structmember.h>
 
-static PyObject *method_sealed_size(Sealer *self, PyObject *size)
-{
-    size_t text = PyLong_AsSize_t(size);
-    if (text == (size_t)-1 && PyErr_Occurred())
-        return NULL;
-    if (text > LONGEST_TEXT)
-        return PyErr_Format(PyExc_OverflowError, "a packet that is too long");
-    return PyLong_FromSize_t(sealer_sealed_size(self, text));
-}
-
 static PyObject *method_largest_text(Sealer *self, PyObject *size)
 {
     Py_ssize_t datagram = PyLong_AsSsize_t(size);
@@ -152,7 +142,6 @@ static void sealer_dealloc(Sealer *self)
 
 #define METHODS                                                                                                       \
     {"seal", (PyCFunction)(void (*)(void))sealer_seal, METH_FASTCALL, "Segment and seal a batch of frames, in order."}, \
-    {"sealed_size", (PyCFunction)method_sealed_size, METH_O, "The size of a packet's datagram."},                      \
     {"largest_text", (PyCFunction)method_largest_text, METH_O, "The size of the largest packet for a datagram."}
 
 static PyMethodDef methods[] = {METHODS, {NULL, NULL, 0, NULL}};

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
 from zope.interface import implementer
 
+from tests.routing import peer_at
 from tests.scripted_client import MODERN, ScriptedClient, serving
 from twistvpn.control.session import KeyDerivation
 from twistvpn.crypto.wrapping import ControlKey
@@ -80,7 +81,7 @@ def assert_empty(vpn: Pair) -> None:
     assert not factory._by_identity
     for table in (demux._sessions, demux._by_address, demux._by_id, demux._by_stream):
         assert not table
-    assert factory.routes.lookup_address(vpn.server.address + 1) is None
+    assert peer_at(factory.routes, vpn.server.address + 1) is None
 
 
 # Names and words

@@ -10,6 +10,7 @@ import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.inner_packets import checksums_hold, tcp
+from tests.routing import peer_at
 from twistvpn.interfaces import Frame
 from twistvpn.memory import MemoryTun
 from twistvpn.server.factory import ClientProtocol, VpnFactory
@@ -155,7 +156,7 @@ def test_a_client_that_goes_silent_times_out_and_gives_its_address_back() -> Non
     assert len(vpn.server.factory.connections) == 1
     vpn.advance(11)
     assert vpn.server.factory.connections == {}
-    assert vpn.server.factory.routes.lookup_address(vpn.client.address) is None
+    assert peer_at(vpn.server.factory.routes, vpn.client.address) is None
 
 
 def test_a_silent_server_is_noticed_and_a_restarted_one_found_again() -> None:

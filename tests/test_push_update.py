@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.logger import capturedLogs
 
+from tests.routing import peer_at
 from tests.scripted_client import MODERN, ScriptedClient, serving
 from twistvpn.client.service import ClientState
 from twistvpn.control.push_update import Change, PendingUpdate, checked_changes, read_change
@@ -167,7 +168,7 @@ def test_a_client_gets_another_address() -> None:
     client.stop()
     vpn.advance(5)
     assert bob.push_update([f"ifconfig {new} 255.255.255.0"])
-    assert vpn.server.factory.routes.lookup_address(IPv4Address("10.8.0.3")) is None
+    assert peer_at(vpn.server.factory.routes, IPv4Address("10.8.0.3")) is None
 
 
 def test_an_address_may_be_taken_away() -> None:

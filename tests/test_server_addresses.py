@@ -9,6 +9,7 @@ import pytest
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
+from tests.routing import peer_at
 from twistvpn.client.service import ClientState
 from twistvpn.config.settings import DeviceSettings, ServerSettings
 from twistvpn.errors import PoolExhausted
@@ -199,7 +200,7 @@ def test_networks_behind_clients(tmp_path: Path) -> None:
     assert transfer(bob, vpn.server, to_server) == [to_server]
     assert "192.168.7.0/24,alice" in format_status(vpn.server.factory, 0.0)
     alice.stop()
-    assert vpn.server.factory.routes.lookup_address(printer) is None
+    assert peer_at(vpn.server.factory.routes, printer) is None
 
 
 @pytest.mark.shows("max-routes-per-client")
@@ -209,8 +210,8 @@ def test_routes_beyond_the_bound_are_left_out(tmp_path: Path) -> None:
     )
     vpn = pair("alice", server=options)
     routes = vpn.server.factory.routes
-    assert routes.lookup_address(IPv4Address("10.1.0.1")) is not None
-    assert routes.lookup_address(IPv4Address("10.2.0.1")) is None
+    assert peer_at(routes, IPv4Address("10.1.0.1")) is not None
+    assert peer_at(routes, IPv4Address("10.2.0.1")) is None
 
 
 def test_keepalive_of_one_client(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from twisted.logger import capturedLogs
 from zope.interface import implementer
 
 from tests.certificates import YESTERDAY, authority
+from tests.routing import peer_at
 from tests.scripted_client import MODERN, OCC, ScriptedClient, serving
 from twistvpn.config.settings import DataSettings
 from twistvpn.control.session import KeyDerivation
@@ -323,7 +324,7 @@ def test_a_goodbye_of_either_kind_gives_the_address_back(how: str) -> None:
         client.peer.say_goodbye()
         vpn.advance(1)
     assert vpn.server.factory.connections == {}
-    assert vpn.server.factory.routes.lookup_address(IPv4Address("10.8.0.2")) is None
+    assert peer_at(vpn.server.factory.routes, IPv4Address("10.8.0.2")) is None
 
 
 def test_a_client_that_falls_silent_before_it_has_asked_does_not_keep_its_address() -> None:

@@ -108,11 +108,6 @@ class MacTable(Generic[P]):
             for address in port.last_seen:
                 del self._owners[address]
 
-    def lookup_address(self, address: bytes) -> P | None:
-        """Return the peer that `address`, 6 bytes, is behind; None: nobody, or behind the tap."""
-        port = self._port_of(address, self._seconds())
-        return None if port is None else port.peer
-
     def behind(self, peer: P, vlan: int = 0) -> list[tuple[str, float]]:
         """Return the addresses that `peer` has, as ADDRESS@VLAN for people, each with the second of its last frame."""
         port = self._ports.get(peer)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Iterable, Sequence
     from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-    from typing import Any, TypeAlias
+    from typing import TypeAlias
 
     from twistvpn.config.settings import ServerSettings
     from twistvpn.data.bridge import PortSettings
@@ -43,9 +43,6 @@ class PeerTable(Protocol[P]):
 
     def leave(self, peer: P, networks: Iterable[Inner]) -> None:
         """There is no such peer any more."""
-
-    def lookup_address(self, address: Any) -> P | None:
-        """Return the peer that has `address`: an IP address, or the bytes of an Ethernet address."""
 
     def split_by_peer(self, frames: Iterable[Frame]) -> list[tuple[P, list[Frame]]]:
         """Sort the frames of one batch from the device by the peers they go to, each peer's in their order."""

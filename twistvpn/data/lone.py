@@ -35,10 +35,6 @@ class LoneTable(Generic[P]):
         if self._peer is peer:
             self._peer = None
 
-    def lookup_address(self, _address: Any) -> P | None:
-        """Return the other end, whatever the address."""
-        return self._peer
-
     def split_by_peer(self, frames: Iterable[Frame]) -> list[tuple[P, list[Frame]]]:
         """Give the other end everything."""
         batch = list(frames)

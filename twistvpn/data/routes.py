@@ -12,7 +12,6 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from twistvpn.data import kernel
-from twistvpn.data.inet import IPV4_HEADER_SIZE, IPV6_HEADER_SIZE
 from twistvpn.interfaces import Frame
 
 if TYPE_CHECKING:
@@ -120,27 +119,6 @@ class RouteTable(Generic[P]):
         if isinstance(network, IPv4Network | IPv6Network):
             return family, network.prefixlen, int(network.network_address)
         return family, network.max_prefixlen, int(network)
-
-    def lookup(self, packet: Buffer) -> P | None:
-        """Return the peer that the destination address of `packet` leads to; None: none, our host's, not IP."""
-        return self._lookup_field(packet, 16, 24)
-
-    def source_of(self, packet: Buffer) -> P | None:
-        """Return the peer that the source address of `packet` belongs to, None as in `lookup`."""
-        return self._lookup_field(packet, 12, 8)
-
-    def lookup_address(self, address: IPv4Address | IPv6Address) -> P | None:
-        """Return the peer that `address` leads to."""
-        return (self._ipv4 if address.version == 4 else self._ipv6).lookup(int(address))
-
-    def _lookup_field(self, packet: Buffer, ipv4_at: int, ipv6_at: int) -> P | None:
-        length = len(packet)
-        version = packet[0] >> 4 if length >= IPV4_HEADER_SIZE else 0
-        if version == 4:
-            return self._ipv4.lookup(int.from_bytes(packet[ipv4_at : ipv4_at + 4], "big"))
-        if version == 6 and length >= IPV6_HEADER_SIZE:
-            return self._ipv6.lookup(int.from_bytes(packet[ipv6_at : ipv6_at + 16], "big"))
-        return None
 
     def _owner(self, address: bytes) -> P | None:
         return (self._ipv4 if len(address) == 4 else self._ipv6).lookup(int.from_bytes(address, "big"))

@@ -129,11 +129,6 @@ class VlanTable(Generic[P]):
             if vlan not in self._vlan_of.values():
                 del self._vlans[vlan]
 
-    def lookup_address(self, address: bytes) -> P | None:
-        """Return a peer that `address` is behind, in any VLAN; None as in `MacTable.lookup_address`."""
-        found = (table.lookup_address(address) for table in self._vlans.values())
-        return next((peer for peer in found if peer is not None), None)
-
     def behind(self, peer: P) -> list[tuple[str, float]]:
         """See `MacTable.behind`."""
         vlan = self._vlan_of.get(peer)

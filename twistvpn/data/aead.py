@@ -9,18 +9,16 @@ is the packet id and the first 8 bytes of the direction's HMAC key.  All integer
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from itertools import compress
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 
 from twistvpn.crypto.ciphers import AEAD_CIPHERS
-from twistvpn.crypto.replay import ReplayWindow
-from twistvpn.data.batches import BatchOpener, BatchSealer
-from twistvpn.data.limits import FAILURES_LIMIT
+from twistvpn.data.batches import BatchOpener, BatchSealer, ReceivingKey
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twistvpn.interfaces import Buffer
 
 TAG_SIZE = 16
@@ -57,66 +55,26 @@ class Sealer(BatchSealer):
         return sealed
 
 
-class WindowedOpener(BatchOpener):
-    """An opener with one replay window: all packets are under one key."""
-
-    __slots__ = ("_window", "blocks", "failures")
-
-    def __init__(self, replay_window: int, replay_time: float) -> None:
-        self._window = ReplayWindow(replay_window, replay_time)
-        self.blocks = 0
-        """Plaintext blocks of 16 bytes opened so far, for the cipher's limit."""
-        self.failures = 0
-        """Datagrams that did not verify; more than `FAILURES_LIMIT` and none does."""
-
-    @property
-    def highest_packet_id(self) -> int:
-        """The highest packet id that was authentic, 0 before the first."""
-        return self._window.highest
-
-    def _admitted(self, data: Buffer, size: int, prefix_size: int, now: float) -> tuple[list[Buffer], int, int]:
-        self._check(data, size, prefix_size)
-        packet_ids: list[int] = []
-        texts: list[Buffer] = []
-        if self.failures <= FAILURES_LIMIT:
-            packet_ids, texts = self._decrypted(bytes(data), size, prefix_size)
-            for text in texts:
-                self.blocks += (len(text) + 15) >> 4
-        self._window.expire(now)
-        verdicts = self._window.check_run(packet_ids)
-        forged, replayed = -(-len(data) // size) - len(texts), 0
-        self.failures += forged
-        if not all(verdicts):
-            replayed = verdicts.count(False)
-            texts = list(compress(texts, verdicts))
-        return texts, forged, replayed
-
-    @abstractmethod
-    def _decrypted(self, wire: bytes, size: int, prefix_size: int) -> tuple[list[int], list[Buffer]]:
-        """Return packet ids and plaintexts, in order, of the authentic datagrams."""
-
-
-class Opener(WindowedOpener):
-    """See `BatchOpener`."""
+class _Key(ReceivingKey):
+    """See `Opener`."""
 
     __slots__ = ("_decrypt", "_implicit_iv")
 
-    shortest = PACKET_ID_SIZE + TAG_SIZE + 1
-
     def __init__(self, cipher: str, key: bytes, implicit_iv: bytes, replay_window: int, replay_time: float) -> None:
-        """Take cipher, key and IV as `Sealer` does, the window's size and time as `crypto.replay.ReplayWindow` does."""
         super().__init__(replay_window, replay_time)
         self._decrypt = AEAD_CIPHERS[cipher].open(key).decrypt
         self._implicit_iv = implicit_iv[:IMPLICIT_IV_SIZE]
 
-    def _decrypted(self, wire: bytes, size: int, prefix_size: int) -> tuple[list[int], list[Buffer]]:
+    def _decrypted(
+        self, wire: bytes, starts: Sequence[int], size: int, prefix_size: int
+    ) -> tuple[list[int], list[Buffer]]:
         decrypt, implicit_iv = self._decrypt, self._implicit_iv
         associated_from = 0 if prefix_size == 4 else prefix_size
         tag_from = prefix_size + PACKET_ID_SIZE
         text_from = tag_from + TAG_SIZE
         packet_ids: list[int] = []
         texts: list[Buffer] = []
-        for start in range(0, len(wire), size):
+        for start in starts:
             wire_id = wire[start + prefix_size : start + tag_from]
             text_at = start + text_from
             try:
@@ -130,3 +88,15 @@ class Opener(WindowedOpener):
             texts.append(text)
             packet_ids.append(int.from_bytes(wire_id, "big"))
         return packet_ids, texts
+
+
+class Opener(BatchOpener):
+    """See `BatchOpener`."""
+
+    __slots__ = ()
+
+    shortest = PACKET_ID_SIZE + TAG_SIZE + 1
+
+    def __init__(self, cipher: str, key: bytes, implicit_iv: bytes, replay_window: int, replay_time: float) -> None:
+        """Take cipher, key and IV as `Sealer` does, the window's size and time as `crypto.replay.ReplayWindow` does."""
+        super().__init__(_Key(cipher, key, implicit_iv, replay_window, replay_time))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from itertools import compress
 from typing import TYPE_CHECKING
 
-from twistvpn.data.limits import MAX_PACKET_ID
+from twistvpn.crypto.replay import ReplayWindow
+from twistvpn.data.limits import FAILURES_LIMIT, MAX_PACKET_ID
 from twistvpn.data.mss import clamp_mss
 from twistvpn.data.offload import segment, segment_all
 from twistvpn.data.opened import Opened, sort_out
@@ -94,13 +96,77 @@ def _runs(parts: list[bytes], sizes: list[int]) -> list[Run]:
     return runs
 
 
+class ReceivingKey(ABC):
+    """A key that receives: its replay window, and what it has done."""
+
+    __slots__ = ("blocks", "failures", "window")
+
+    def __init__(self, replay_window: int, replay_time: float) -> None:
+        """Take the window's size and time as `crypto.replay.ReplayWindow` does."""
+        self.window = ReplayWindow(replay_window, replay_time)
+        self.blocks = self.failures = 0
+
+    def authentic(
+        self, wire: bytes, starts: Sequence[int], size: int, prefix_size: int
+    ) -> tuple[list[int], list[Buffer]]:
+        """Return packet ids and plaintexts, in order, of the authentic datagrams at `starts`, and count the others."""
+        packet_ids: list[int] = []
+        texts: list[Buffer] = []
+        if self.failures <= FAILURES_LIMIT:
+            packet_ids, texts = self._decrypted(wire, starts, size, prefix_size)
+        self.failures += len(starts) - len(texts)
+        blocks = 0
+        for text in texts:
+            blocks += (len(text) + 15) >> 4
+        self.blocks += blocks
+        return packet_ids, texts
+
+    def fresh(self, packet_ids: Sequence[int], texts: list[Buffer]) -> list[Buffer]:
+        """Return those of the texts whose packet id the window has not let through before."""
+        verdicts = self.window.check_run(packet_ids)
+        return texts if all(verdicts) else list(compress(texts, verdicts))
+
+    @abstractmethod
+    def _decrypted(
+        self, wire: bytes, starts: Sequence[int], size: int, prefix_size: int
+    ) -> tuple[list[int], list[Buffer]]:
+        """Return packet ids and plaintexts, in order, of the datagrams at `starts` that are authentic."""
+
+
 class BatchOpener(ABC):
     """The other direction of one key: runs of data packets in, plaintexts out, each packet id once."""
 
-    __slots__ = ()
+    __slots__ = ("_current",)
 
     shortest: int
     """Bytes of the shortest datagram that can be authentic, without its prefix (opcode and perhaps peer id)."""
+
+    def __init__(self, key: ReceivingKey) -> None:
+        """Open with `key`."""
+        self._current = key
+
+    @property
+    def blocks(self) -> int:
+        """Plaintext blocks of 16 bytes opened so far, for the cipher's limit."""
+        return self._current.blocks
+
+    @blocks.setter
+    def blocks(self, value: int) -> None:
+        self._current.blocks = value
+
+    @property
+    def failures(self) -> int:
+        """Datagrams that did not verify; more than `FAILURES_LIMIT` and none does."""
+        return self._current.failures
+
+    @failures.setter
+    def failures(self, value: int) -> None:
+        self._current.failures = value
+
+    @property
+    def highest_packet_id(self) -> int:
+        """The highest packet id that was authentic, 0 before the first."""
+        return self._current.window.highest
 
     def open(self, data: Buffer, size: int, prefix_size: int, now: float, largest_mss: int = 0, /) -> Opened:
         """Open the datagrams of one run, which all have the same opcode and key id.
@@ -123,11 +189,20 @@ class BatchOpener(ABC):
         texts, forged, replayed = self._admitted(data, size, prefix_size, now)
         return Opened(texts, [], forged, replayed)
 
-    @abstractmethod
     def _admitted(self, data: Buffer, size: int, prefix_size: int, now: float) -> tuple[list[Buffer], int, int]:
         """Return the plaintexts that are authentic and new, and how many datagrams were forged and replayed."""
-
-    def _check(self, data: Buffer, size: int, prefix_size: int) -> None:
         shortest = prefix_size + self.shortest
         if not data or size < shortest or 0 < len(data) % size < shortest:
             raise ValueError("a run that does not consist of data packets")
+        starts = range(0, len(data), size)
+        authentic, fresh = self._opened(bytes(data), starts, size, prefix_size, now)
+        return fresh, len(starts) - authentic, authentic - len(fresh)
+
+    def _opened(
+        self, wire: bytes, starts: Sequence[int], size: int, prefix_size: int, now: float
+    ) -> tuple[int, list[Buffer]]:
+        """Return how many of the datagrams at `starts` are authentic, and the plaintexts of those that are new."""
+        key = self._current
+        key.window.expire(now)
+        packet_ids, texts = key.authentic(wire, starts, size, prefix_size)
+        return len(texts), key.fresh(packet_ids, texts)

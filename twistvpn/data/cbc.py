@@ -18,10 +18,11 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 
 from twistvpn.crypto.ciphers import CBC_CIPHERS
 from twistvpn.crypto.digests import digest_size
-from twistvpn.data.aead import WindowedOpener
-from twistvpn.data.batches import BatchSealer
+from twistvpn.data.batches import BatchOpener, BatchSealer, ReceivingKey
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twistvpn.interfaces import Buffer
 
 PACKET_ID_SIZE = 4
@@ -70,15 +71,14 @@ class CbcSealer(BatchSealer):
         return sealed
 
 
-class CbcOpener(WindowedOpener):
-    """See `BatchOpener`."""
+class _Key(ReceivingKey):
+    """See `CbcOpener`."""
 
-    __slots__ = ("_algorithm", "_block", "_digest", "_digest_size", "_hmac_key", "shortest")
+    __slots__ = ("_algorithm", "_block", "_digest", "_digest_size", "_hmac_key")
 
     def __init__(
         self, cipher: str, key: bytes, digest: str, hmac_key: bytes, replay_window: int, replay_time: float
     ) -> None:
-        """Take cipher, digest and keys as `CbcSealer` does, the window as `crypto.replay.ReplayWindow` does."""
         super().__init__(replay_window, replay_time)
         kind = CBC_CIPHERS[cipher]
         self._algorithm = kind.open(key)
@@ -86,12 +86,13 @@ class CbcOpener(WindowedOpener):
         self._digest = digest
         self._digest_size = digest_size(digest)
         self._hmac_key = hmac_key[: self._digest_size]
-        self.shortest = self._digest_size + 2 * self._block
 
-    def _decrypted(self, wire: bytes, size: int, prefix_size: int) -> tuple[list[int], list[Buffer]]:
+    def _decrypted(
+        self, wire: bytes, starts: Sequence[int], size: int, prefix_size: int
+    ) -> tuple[list[int], list[Buffer]]:
         packet_ids: list[int] = []
         texts: list[Buffer] = []
-        for start in range(0, len(wire), size):
+        for start in starts:
             body_at = start + prefix_size + self._digest_size
             body = wire[body_at : start + size]
             if not hmac.compare_digest(
@@ -115,3 +116,16 @@ class CbcOpener(WindowedOpener):
         if not 0 < padding <= block or text[-padding:] != bytes((padding,)) * padding:
             return None
         return text[:-padding] if len(text) - padding > PACKET_ID_SIZE else None
+
+
+class CbcOpener(BatchOpener):
+    """See `BatchOpener`."""
+
+    __slots__ = ("shortest",)
+
+    def __init__(
+        self, cipher: str, key: bytes, digest: str, hmac_key: bytes, replay_window: int, replay_time: float
+    ) -> None:
+        """Take cipher, digest and keys as `CbcSealer` does, the window as `crypto.replay.ReplayWindow` does."""
+        super().__init__(_Key(cipher, key, digest, hmac_key, replay_window, replay_time))
+        self.shortest = digest_size(digest) + 2 * CBC_CIPHERS[cipher].block_size

@@ -9,17 +9,16 @@ XOR the packet id and four zero bytes.  All integers are big-endian.  `crypto.ep
 
 from __future__ import annotations
 
-from itertools import compress, groupby
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 
 from twistvpn.crypto.ciphers import AEAD_CIPHERS
 from twistvpn.crypto.epoch import FUTURE_EPOCHS, IV_SIZE, MAX_EPOCH, EpochSecret
-from twistvpn.crypto.replay import ReplayWindow
 from twistvpn.data.aead import TAG_SIZE
-from twistvpn.data.batches import BatchOpener, BatchSealer
-from twistvpn.data.limits import FAILURES_LIMIT, MAX_EPOCH_PACKET_ID
+from twistvpn.data.batches import BatchOpener, BatchSealer, ReceivingKey
+from twistvpn.data.limits import MAX_EPOCH_PACKET_ID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,32 +82,30 @@ class EpochSealer(BatchSealer):
         return sealed
 
 
-def _by_epoch(wire: bytes, size: int, prefix_size: int) -> list[tuple[int, Sequence[int]]]:
+def _by_epoch(wire: bytes, starts: Sequence[int], prefix_size: int) -> list[tuple[int, Sequence[int]]]:
     """Cut a run where the epoch changes: epochs, and where their datagrams start."""
-    starts, epoch_to = range(0, len(wire), size), prefix_size + 2
+    epoch_to = prefix_size + 2
     if len({wire[at + prefix_size : at + epoch_to] for at in starts}) == 1:
         return [(int.from_bytes(wire[prefix_size:epoch_to], "big"), starts)]
     groups = groupby(starts, lambda at: wire[at + prefix_size : at + epoch_to])
     return [(int.from_bytes(epoch, "big"), list(group)) for epoch, group in groups]
 
 
-class _EpochKey:
-    """The key of one epoch of the peer's."""
+class _Key(ReceivingKey):
+    """The key of one epoch of the peer's; its packet ids are counters."""
 
-    __slots__ = ("blocks", "decrypt", "epoch", "failures", "iv", "window")
+    __slots__ = ("_decrypt", "_iv", "epoch")
 
-    def __init__(self, cipher: str, secret: EpochSecret, window: ReplayWindow) -> None:
-        opened, self.iv = _keyed(cipher, secret)
-        self.decrypt = opened.decrypt
+    def __init__(self, cipher: str, secret: EpochSecret, replay_window: int, replay_time: float) -> None:
+        super().__init__(replay_window, replay_time)
+        opened, self._iv = _keyed(cipher, secret)
+        self._decrypt = opened.decrypt
         self.epoch = secret.epoch
-        self.window = window
-        self.blocks = self.failures = 0
 
-    def decrypted(
+    def _decrypted(
         self, wire: bytes, starts: Sequence[int], size: int, prefix_size: int
     ) -> tuple[list[int], list[Buffer]]:
-        """Return counters and plaintexts, in order, of the datagrams at `starts` that are authentic."""
-        decrypt, iv = self.decrypt, self.iv
+        decrypt, iv = self._decrypt, self._iv
         associated_from = 0 if prefix_size == 4 else prefix_size
         text_from = prefix_size + PACKET_ID_SIZE
         counters: list[int] = []
@@ -136,8 +133,9 @@ class EpochOpener(BatchOpener):
     receives, and so do the next `FUTURE_EPOCHS`, whose keys are made when the first packet asks for them.
     """
 
-    __slots__ = ("_cipher", "_current", "_future", "_replay_time", "_replay_window", "_retiring", "_secret")
+    __slots__ = ("_cipher", "_future", "_replay_time", "_replay_window", "_retiring", "_secret")
 
+    _current: _Key
     shortest = PACKET_ID_SIZE + TAG_SIZE + 1
 
     def __init__(self, cipher: str, key: bytes, replay_window: int, replay_time: float) -> None:
@@ -146,71 +144,39 @@ class EpochOpener(BatchOpener):
         self._replay_window = replay_window
         self._replay_time = replay_time
         self._secret = EpochSecret.first(key)
-        self._current = self._made(self._secret)
-        self._retiring: _EpochKey | None = None
-        self._future: dict[int, _EpochKey] = {}
+        super().__init__(self._made(self._secret))
+        self._retiring: _Key | None = None
+        self._future: dict[int, _Key] = {}
 
-    def _made(self, secret: EpochSecret) -> _EpochKey:
-        return _EpochKey(self._cipher, secret, ReplayWindow(self._replay_window, self._replay_time))
+    def _made(self, secret: EpochSecret) -> _Key:
+        return _Key(self._cipher, secret, self._replay_window, self._replay_time)
 
     @property
     def epoch(self) -> int:
         """The peer's present epoch; the rest is about it alone."""
         return self._current.epoch
 
-    @property
-    def blocks(self) -> int:
-        """Plaintext blocks of 16 bytes opened so far, for the cipher's limit."""
-        return self._current.blocks
-
-    @blocks.setter
-    def blocks(self, value: int) -> None:
-        self._current.blocks = value
-
-    @property
-    def failures(self) -> int:
-        """Datagrams whose tag did not verify; more than `FAILURES_LIMIT` and none does."""
-        return self._current.failures
-
-    @failures.setter
-    def failures(self, value: int) -> None:
-        self._current.failures = value
-
-    @property
-    def highest_packet_id(self) -> int:
-        """The highest counter that was authentic, 0 before the first."""
-        return self._current.window.highest
-
-    def _admitted(self, data: Buffer, size: int, prefix_size: int, now: float) -> tuple[list[Buffer], int, int]:
-        self._check(data, size, prefix_size)
-        wire = bytes(data)
+    def _opened(
+        self, wire: bytes, starts: Sequence[int], size: int, prefix_size: int, now: float
+    ) -> tuple[int, list[Buffer]]:
         self._current.window.expire(now)
         if self._retiring is not None:
             self._retiring.window.expire(now)
+        authentic = 0
         texts: list[Buffer] = []
-        replayed = 0
-        for epoch, starts in _by_epoch(wire, size, prefix_size):
+        for epoch, its_starts in _by_epoch(wire, starts, prefix_size):
             key = self._key(epoch)
             if key is None:
                 continue
-            counters: list[int] = []
-            opened: list[Buffer] = []
-            if key.failures <= FAILURES_LIMIT:
-                counters, opened = key.decrypted(wire, starts, size, prefix_size)
-            key.failures += len(starts) - len(opened)
-            if not opened:
-                continue
-            for text in opened:
-                key.blocks += (len(text) + 15) >> 4
-            if key.epoch > self._current.epoch:
+            counters, opened = key.authentic(wire, its_starts, size, prefix_size)
+            if opened and key.epoch > self._current.epoch:
                 self._advance(key)
                 key.window.expire(now)
-            verdicts = key.window.check_run(counters)
-            replayed += verdicts.count(False)
-            texts += opened if all(verdicts) else compress(opened, verdicts)
-        return texts, -(-len(wire) // size) - len(texts) - replayed, replayed
+            authentic += len(opened)
+            texts += key.fresh(counters, opened)
+        return authentic, texts
 
-    def _key(self, epoch: int) -> _EpochKey | None:
+    def _key(self, epoch: int) -> _Key | None:
         current, retiring = self._current, self._retiring
         if epoch == current.epoch:
             return current
@@ -223,7 +189,7 @@ class EpochOpener(BatchOpener):
             key = self._future[epoch] = self._made(self._secret.at(epoch))
         return key
 
-    def _advance(self, key: _EpochKey) -> None:
+    def _advance(self, key: _Key) -> None:
         """Make the key of a future epoch, which the peer has, the present one."""
         self._secret = self._secret.at(key.epoch)
         self._retiring, self._current = self._current, key

@@ -305,6 +305,20 @@ def test_check_says_ok_or_the_mistake(state: Path, tmp_path: Path) -> None:
     assert "no.ini" in refused("check", tmp_path / "no.ini")
 
 
+def test_check_looks_at_users_and_at_the_files_of_clients(state: Path) -> None:
+    config = state / "server.ini"
+    text = config.read_text()
+    config.write_text(text.replace("[server]\n", "[server]\nuser = nobdy\n"))
+    number = config.read_text().splitlines().index("user = nobdy") + 1
+    assert f"server.ini:{number}: user: this host has no user 'nobdy'" in refused("check", config)
+    (state / "ccd").mkdir()
+    (state / "ccd" / "alice").write_text("ping 1\ncompress lz4\n")
+    config.write_text(text.replace("[server]\n", "[server]\nclient-config-dir = ccd\n"))
+    assert "ccd/alice:2: compress: compressed packets are not let in" in refused("check", config)
+    (state / "ccd" / "alice").write_text("ping 1\n")
+    ok("check", config)
+
+
 def command(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "twistvpn.cli.main", *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -37,8 +37,7 @@ def folder(
     files: ConfigFiles, ccd: Path, options: str = "", network: str = "server-ipv6 fd00::/64\n"
 ) -> IClientSettings:
     settings = files.parse(SERVER_OVPN + network + f"client-config-dir {ccd}\n" + options)
-    assert settings.server is not None
-    return configured_client_settings(settings.server)
+    return configured_client_settings(settings)
 
 
 def read(files: ConfigFiles, ccd: Path, text: str, options: str = "") -> ClientOverrides:
@@ -48,8 +47,7 @@ def read(files: ConfigFiles, ccd: Path, text: str, options: str = "") -> ClientO
 
 def test_it_provides_the_interface(files: ConfigFiles, ccd: Path) -> None:
     verifyObject(IClientSettings, folder(files, ccd))
-    assert files.parse(SERVER_OVPN).server is not None
-    verifyObject(IClientSettings, configured_client_settings(files.parse(SERVER_OVPN).server))  # type: ignore[arg-type]
+    verifyObject(IClientSettings, configured_client_settings(files.parse(SERVER_OVPN)))
 
 
 @pytest.mark.parametrize(
@@ -84,9 +82,10 @@ def test_it_provides_the_interface(files: ConfigFiles, ccd: Path) -> None:
         ('push "a 1"\npush "b"\npush-remove a\npush "a 2"', ClientOverrides(push=("b", "a 2"), push_remove=("a",))),
         ("disable", ClientOverrides(is_disabled=True)),
         ("max-routes-per-client 2\nping 3\nping-restart 7", ClientOverrides(max_routes=2, ping=3.0, ping_restart=7.0)),
+        ("ping-restart 7\nping-exit 9", ClientOverrides(ping_restart=9.0)),
         ("inactive 60 9\nsession-timeout 600", ClientOverrides(inactive=(60.0, 9), session_timeout=600.0)),
         ("compress stub", ClientOverrides(framing="compress stub")),
-        ("comp-lzo", ClientOverrides(framing="comp-lzo")),
+        ("comp-lzo no", ClientOverrides(framing="comp-lzo no")),
         ("verb 5\nsetenv opt some-day 1", None),
     ],
 )
@@ -96,6 +95,18 @@ def test_a_file(files: ConfigFiles, ccd: Path, text: str, expected: ClientOverri
             read(files, ccd, text)
     else:
         assert read(files, ccd, text) == expected
+
+
+@pytest.mark.shows("allow-compression")
+@pytest.mark.parametrize("line", ["compress lz4", "comp-lzo", 'push "comp-lzo yes"'])
+def test_compressed_packets_are_let_in_for_all_or_for_nobody(files: ConfigFiles, ccd: Path, line: str) -> None:
+    with pytest.raises(ConfigError, match=r"alice:2: \w+(-lzo)?: compressed packets are not let in"):
+        read(files, ccd, f"ping 1\n{line}")
+    assert read(files, ccd, f"ping 1\n{line}", "allow-compression asym\n").ping == 1.0
+    in_ini = "[client alice]\n" + line.replace(" ", " = ", 1).replace('"', "")
+    if line != "comp-lzo":
+        assert "test.conf:9: " in files.line(SERVER_INI + in_ini)
+        files.parse(SERVER_INI + "[data]\nallow-compression = asym\n" + in_ini)
 
 
 def test_what_has_no_effect_is_no_mistake(files: ConfigFiles, ccd: Path) -> None:
@@ -237,9 +248,7 @@ disable = no
 
 
 def test_sections(files: ConfigFiles) -> None:
-    server = files.parse(SERVER_INI + SECTIONS).server
-    assert server is not None
-    subject = configured_client_settings(server)
+    subject = configured_client_settings(files.parse(SERVER_INI + SECTIONS))
     assert subject.overrides("alice") == ClientOverrides(
         ifconfig=Ifconfig(IPv4Address("10.8.0.9"), NETMASK),
         iroutes=(ip_network("192.168.7.0/24"), ip_network("fd07::/64")),
@@ -253,9 +262,8 @@ def test_sections(files: ConfigFiles) -> None:
 
 def test_fixed_addresses_go_with_sections(files: ConfigFiles) -> None:
     lines = "fixed-address =\n    bob 10.8.0.7\n    the boss 10.8.0.8\n".replace("the boss", '"the boss"')
-    server = files.parse(SERVER_INI.replace("[tls]", f"ccd-exclusive = yes\n{lines}[tls]") + SECTIONS).server
-    assert server is not None
-    subject = configured_client_settings(server)
+    settings = files.parse(SERVER_INI.replace("[tls]", f"ccd-exclusive = yes\n{lines}[tls]") + SECTIONS)
+    subject = configured_client_settings(settings)
     assert subject.overrides("bob") == ClientOverrides(ping=5.0, ifconfig=Ifconfig(IPv4Address("10.8.0.7"), NETMASK))
     assert subject.overrides("the boss").is_push_reset
     assert subject.overrides("the boss").addresses == [IPv4Address("10.8.0.8")]
@@ -296,4 +304,4 @@ def test_a_client_has_no_sections_for_clients(files: ConfigFiles) -> None:
 def test_the_folder_class_alone(files: ConfigFiles, ccd: Path) -> None:
     server = files.parse(SERVER_OVPN).server
     assert server is not None
-    assert ClientConfigFolder(server, str(ccd)).overrides("x") == ALIKE
+    assert ClientConfigFolder(server, str(ccd), "no").overrides("x") == ALIKE

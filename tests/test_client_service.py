@@ -297,7 +297,26 @@ class DocumentedServiceTests(SynchronousTestCase):
 
 
 def test_ping_exit_ends_the_client_when_the_server_falls_silent() -> None:
-    vpn = pair(client="ping-exit 30")
+    vpn = pair(client="ping-exit 30\npull-filter ignore ping-restart")
     vpn.network.loss = 1.0
     vpn.advance(60)
-    assert vpn.client.fatal == "nothing heard for 30 s (ping-restart)"
+    assert vpn.client.fatal == "nothing heard for 30 s (ping-exit)"
+
+
+def test_a_pushed_ping_restart_takes_the_place_of_a_ping_exit() -> None:
+    vpn = pair(client="ping-exit 30")
+    vpn.network.loss = 1.0
+    vpn.advance(59)
+    assert vpn.client.service.state is ClientState.CONNECTED
+    vpn.advance(30)
+    assert vpn.client.fatal is None
+    vpn.network.loss = 0.0
+    vpn.wait_until(lambda: vpn.client.times_connected == 2)
+
+
+@pytest.mark.shows("ping-exit")
+def test_a_pushed_ping_exit_takes_the_place_of_a_ping_restart() -> None:
+    vpn = pair(server='push "ping-exit 20"', client="ping-restart 90\npull-filter ignore ping-restart")
+    vpn.network.loss = 1.0
+    vpn.advance(30)
+    assert vpn.client.fatal == "nothing heard for 20 s (ping-exit)"

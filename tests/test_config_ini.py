@@ -363,6 +363,8 @@ def test_a_mistake_is_one_line_with_its_place(files: ConfigFiles, lines: str, an
             "listen =\n  udp:1\n  udp:1\n",
             "test.conf:4: listen: is the same as line 3; remove one",
         ),
+        ("udp:1194", "udp:300.1.2.3:1194", "test.conf:2: listen: '300.1.2.3' is neither an IP address nor the name"),
+        ("udp:1194", "tcp:foo bar/:1194", "test.conf:2: listen: 'foo bar/' is neither an IP address nor the name"),
         ("[tls]", "[tls]\nverify-client-cert = none", "none lets anyone in without an authenticator"),
         ("[server]\n", "[log]\n", "test.conf:2: listen: unknown option in [log]; it belongs in [server]"),
     ],

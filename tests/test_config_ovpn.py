@@ -265,6 +265,33 @@ def test_a_mistake_in_a_connection_block(files: ConfigFiles, block: str, answer:
     assert files.line(f"{CLIENT_OVPN}<connection>\n{block}</connection>\n").startswith(answer)
 
 
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        ("local fe80::1::2", ":8: local: 'fe80::1::2'"),
+        ("remote 1.2.3.4.5", ":8: remote: '1.2.3.4.5'"),
+        ("remote http://vpn.example.org", ":8: remote: 'http://vpn.example.org'"),
+        (f"remote {'a' * 64}.example.org", ":8: remote: 'aaaa"),
+        ("remote a..b", ":8: remote: 'a..b'"),
+        ("proto tcp\nhttp-proxy http://p 80", ":9: http-proxy: 'http://p'"),
+        ("socks-proxy 10.0.0.256", ":8: socks-proxy: '10.0.0.256'"),
+    ],
+)
+def test_what_is_no_host(files: ConfigFiles, line: str, place: str) -> None:
+    told = files.line(CLIENT_OVPN + line + "\n")
+    assert f"{place}" in told
+    assert told.endswith("is neither an IP address nor the name of a host")
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "a.b.", "xn--bcher-kva.example", "bücher.example", "fe80::1%eth0", "127.1", "_a-b"]
+)
+def test_what_may_be_a_host(files: ConfigFiles, name: str) -> None:
+    read = files.parse(f"{CLIENT_OVPN}remote {name}\nlocal {name}\n").client
+    assert read is not None
+    assert (read.remotes[-1].host, read.local) == (name, name)
+
+
 def test_connections_that_differ_in_what_is_one_for_all(files: ConfigFiles) -> None:
     blocks = "<connection>\nremote a\nconnect-timeout 5\n</connection>\n<connection>\nremote b\n</connection>\n"
     assert "test.conf:10: connect-timeout: must be the same in every <connection>" in files.line(CLIENT_OVPN + blocks)
@@ -469,6 +496,10 @@ def test_cd_moves_relative_paths(files: ConfigFiles) -> None:
         ("remote a", "remote: has no meaning for a server; remove it"),
         ("auth-user-pass login.txt", "auth-user-pass: has no meaning for a server"),
         ("proto tcp-client", "proto: tcp-client is for the other end; write tcp"),
+        ("local 300.1.2.3", "local: '300.1.2.3' is neither an IP address nor the name of a host"),
+        ("local bar/", "local: 'bar/' is neither an IP address nor the name of a host"),
+        ("local foo bar/", "local: 'bar/' is not a whole number from 0 to 65535"),
+        ('local ""', "local: '' is neither an IP address nor the name of a host"),
         ("proto sctp", "proto: unknown protocol 'sctp'; use udp or tcp"),
         ("port http", "port: 'http' is not a whole number from 0 to 65535"),
         ("ifconfig 10.8.0.1 10.8.0.2", "ifconfig: contradicts server (line 8)"),

@@ -139,8 +139,14 @@ def test_a_client_is_refused_whose_own_framing_lets_compressed_packets_in(tmp_pa
     vpn.server.start()
     vpn.clients["old"].start()
     vpn.advance(5)
-    assert vpn.clients["old"].fatal is not None
-    assert "comp-lzo is not allowed here" in vpn.clients["old"].fatal
+    assert vpn.clients["old"].times_connected == 0
+    (tmp_path / "old").write_text("comp-lzo no\n")
+    vpn.wait_until(lambda: vpn.clients["old"].times_connected)
+
+
+def test_a_client_is_refused_whose_framing_by_a_program_lets_compressed_packets_in() -> None:
+    with pytest.raises(NegotiationError, match="comp-lzo is not allowed here"):
+        choose_framing(DataSettings(), ClientOverrides(framing="comp-lzo"), [], {}, "")
 
 
 def test_a_client_with_a_framing_is_answered_as_one_with_it() -> None:

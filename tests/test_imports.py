@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
     "verbosity": set(),
-    "privileges": {"errors"},
+    "privileges": {"config.settings", "errors"},
     "status_file": {"verbosity"},
     "deadlines": {"verbosity"},
     "interfaces": {"errors"},
@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": {*BELOW_PEER, *EDGES, "peer", "client", "server", "config", "memory", "pki", "service"},
     "service": {*BELOW_PEER, *EDGES, "peer", "client", "server", "config"},
     "tap": {*VALUES, *HOUSEKEEPING, "client", "config", "privileges", "server", "service"},
-    "cli": {*VALUES, "config", "crypto", "pki", "service", "control.verify", "data.kernel"},
+    "cli": {*VALUES, "config", "crypto", "pki", "privileges", "service", "control.verify", "data.kernel"},
 }
 """What each part may import of this package beside itself.  A new part has to be given its place here."""
 

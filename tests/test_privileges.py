@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.netns import needs_tun
+from twistvpn.config.settings import Origin
 from twistvpn.errors import ConfigError
 from twistvpn.privileges import CAP_NET_ADMIN, find_identity
 
@@ -148,9 +149,9 @@ def test_users_go_by_name_and_by_number() -> None:
 @pytest.mark.parametrize(("user", "group", "option"), [("nobdy", None, "user"), ("nobody", "nogrp", "group")])
 def test_an_unknown_name_is_told_in_one_line(user: str, group: str | None, option: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        find_identity(user, group, "server.conf")
+        find_identity(user, group, Origin("server.conf", 7, "user"), Origin("server.conf", 7, "group"))
     line = str(refused.value)
-    assert line.startswith(f"server.conf: {option}: this host has no {option} ")
+    assert line.startswith(f"server.conf:7: {option}: this host has no {option} ")
     assert "\n" not in line
 
 

@@ -96,6 +96,21 @@ def test_what_may_come_more_than_once_is_kept_in_order_and_the_rest_is_the_last_
     assert pushed.unknown == ("x", "y")
 
 
+@pytest.mark.parametrize(
+    ("options", "restart", "leave"),
+    [
+        (["ping-restart 60", "ping-exit 30"], None, 30.0),
+        (["ping-exit 30", "ping-restart 60"], 60.0, None),
+        (["ping-restart 60", "ping-exit 0"], None, 0.0),
+    ],
+)
+def test_of_ping_restart_and_ping_exit_the_later_one_holds(
+    options: list[str], restart: float | None, leave: float | None
+) -> None:
+    pushed = parse_pushed(options)
+    assert (pushed.ping_restart, pushed.ping_exit) == (restart, leave)
+
+
 def test_flags_of_redirects_come_together() -> None:
     pushed = parse_pushed(["redirect-gateway def1", "redirect-gateway ipv6"])
     assert pushed.redirect_gateway == frozenset({"def1", "ipv6"})

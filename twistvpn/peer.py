@@ -291,9 +291,12 @@ class Peer:
             if self.channel.packets_in + self.channel.packets_out >= self._look_at:
                 self._look(sum([len(run[0]) for run in runs]))
 
-    def set_keepalive(self, ping: float, ping_restart: float) -> None:
-        """Ping after `ping` seconds of sending nothing, give up after `ping_restart` of hearing nothing; 0 is never."""
-        self.timers.keepalive = Keepalive(ping, ping_restart)
+    def set_keepalive(self, ping: float, ping_restart: float, option: str = "ping-restart") -> None:
+        """Ping after `ping` seconds of sending nothing, give up after `ping_restart` of hearing nothing; 0 is never.
+
+        `option` is what has set the latter.
+        """
+        self.timers.keepalive = Keepalive(ping, ping_restart, option)
         self._reschedule()
 
     def set_limits(self, inactive: float, inactive_bytes: int, session_timeout: float) -> None:
@@ -390,7 +393,7 @@ class Peer:
     def _keep_alive(self, now: float) -> None:
         timers = self.timers
         if timers.is_silent(now):
-            self.close(f"nothing heard for {now - timers.last_heard:.0f} s (ping-restart)")
+            self.close(f"nothing heard for {now - timers.last_heard:.0f} s ({timers.keepalive.option})")
             return
         if timers.has_expired(now):
             self.close("the last key has expired after a renegotiation that failed")

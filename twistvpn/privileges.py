@@ -13,8 +13,12 @@ import grp
 import os
 import pwd
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from twistvpn.errors import ConfigError, EnvironmentRefusal
+
+if TYPE_CHECKING:
+    from twistvpn.config.settings import Origin
 
 CAP_NET_ADMIN = 12
 
@@ -48,35 +52,44 @@ class Identity:
     described: str
 
 
-def find_identity(user: str | None, group: str | None, file: str | None = None) -> Identity | None:
+def find_identity(
+    user: str | None, group: str | None, user_origin: Origin | None = None, group_origin: Origin | None = None
+) -> Identity | None:
     """Look up `user` and `group`, names or numbers; a user without a group brings its own.  None where both are None.
 
-    Raises `ConfigError`, naming `file`, where the host does not know one of them.
+    Raises `ConfigError`, naming the place where it was written, where the host does not know one of them.
     """
     if user is None and group is None:
         return None
-    gid = None if group is None else _find_group(group, file)
+    gid = None if group is None else _find_group(group, group_origin)
     if user is None:
         assert gid is not None
         return Identity(None, gid, (gid,), f"group {group}")
-    entry = _find_user(user, file)
+    entry = _find_user(user, user_origin)
     gid = entry.pw_gid if gid is None else gid
     groups = tuple(os.getgrouplist(entry.pw_name, gid))
     return Identity(entry.pw_uid, gid, groups, f"user {user}" + ("" if group is None else f", group {group}"))
 
 
-def _find_user(name: str, file: str | None) -> pwd.struct_passwd:
+def _find_user(name: str, origin: Origin | None) -> pwd.struct_passwd:
     try:
         return pwd.getpwuid(int(name)) if _is_number(name) else pwd.getpwnam(name)
     except (KeyError, OverflowError):
-        raise ConfigError(f"this host has no user {name!r}", file=file, option="user") from None
+        raise _unknown("user", name, origin) from None
 
 
-def _find_group(name: str, file: str | None) -> int:
+def _find_group(name: str, origin: Origin | None) -> int:
     try:
         return (grp.getgrgid(int(name)) if _is_number(name) else grp.getgrnam(name)).gr_gid
     except (KeyError, OverflowError):
-        raise ConfigError(f"this host has no group {name!r}", file=file, option="group") from None
+        raise _unknown("group", name, origin) from None
+
+
+def _unknown(kind: str, name: str, origin: Origin | None) -> ConfigError:
+    message = f"this host has no {kind} {name!r}; write one that it has"
+    if origin is None:
+        return ConfigError(message, option=kind)
+    return ConfigError(message, file=origin.file, line=origin.line, option=origin.option)
 
 
 def _is_number(name: str) -> bool:

@@ -78,7 +78,7 @@ def make_server_service(
         factory_class=factory_class,
         pool=pool,
         client_key_verifier=client_key_verifier,
-        client_settings=client_settings or configured_client_settings(settings.server),
+        client_settings=client_settings or configured_client_settings(settings),
     )
 
 

@@ -260,7 +260,7 @@ def makeService(options: Options) -> VpnProcessService:
     }
     daemon = not twistd["nodaemon"]
     try:
-        identity = find_identity(settings.user, settings.group, settings.file)
+        identity = find_identity(settings.user, settings.group, settings.user_origin, settings.group_origin)
         # Who goes to the background has no terminal to be asked at.
         prompt = None if daemon else find_terminal(reactor)
         service = make_service(reactor, settings, _Failure(reactor), prompt=prompt)

@@ -18,6 +18,8 @@ class Keepalive(NamedTuple):
 
     ping: float
     ping_restart: float
+    option: str = "ping-restart"
+    """What has set the latter, for people."""
 
 
 class Activity:

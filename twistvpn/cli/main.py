@@ -38,10 +38,14 @@ def check(config: str) -> None:
     """Read the configuration CONFIG, in either syntax, and say whether it is in order."""
     from cryptography.x509 import load_pem_x509_certificate
 
+    from twistvpn.config.client_config import check_clients
     from twistvpn.config.load import load
     from twistvpn.control.verify import validity_problem
+    from twistvpn.privileges import find_identity
 
     settings = load(config)
+    check_clients(settings)
+    find_identity(settings.user, settings.group, settings.user_origin, settings.group_origin)
     for note in settings.notes:
         click.echo(note)
     if settings.tls.cert is not None:

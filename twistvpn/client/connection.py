@@ -396,10 +396,11 @@ class ClientConnection:
     def _set_keepalive(self, pushed: PushedOptions) -> None:
         data = self._settings.data
         ping = data.ping if pushed.ping is None else pushed.ping
-        restart = data.ping_restart if pushed.ping_restart is None else pushed.ping_restart
-        end = data.ping_exit if pushed.ping_exit is None else pushed.ping_exit
+        # One timer, as in stock: what the server pushes takes the place of either of ours.
+        told = (pushed.ping_restart, pushed.ping_exit)
+        restart, end = (data.ping_restart, data.ping_exit) if told == (None, None) else told
         self._silence_ending = Ending.FATAL if end else Ending.RETRY
-        self.peer.set_keepalive(ping, end or restart)
+        self.peer.set_keepalive(ping, end or restart or 0.0, "ping-exit" if end else "ping-restart")
         inactive, inactive_bytes = pushed.inactive or (data.inactive, data.inactive_bytes)
         lasting = data.session_timeout if pushed.session_timeout is None else pushed.session_timeout
         self.peer.set_limits(inactive, inactive_bytes, lasting)

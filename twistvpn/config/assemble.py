@@ -41,7 +41,7 @@ from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
     from twistvpn.config.directive import Directive, Directives
-    from twistvpn.config.settings import Listen, Remote
+    from twistvpn.config.settings import Listen, Origin, Remote
     from twistvpn.config.subnet import Subnet
 
 _LARGEST_MTU = {DeviceType.TUN: 65535, DeviceType.TAP: 65535 - 14}
@@ -80,10 +80,17 @@ def assemble(
         verb=integer_of(directives, "verb", Settings.verb, 0, 11),
         user=text_of(directives, "user"),
         group=text_of(directives, "group"),
+        user_origin=_origin(directives, "user"),
+        group_origin=_origin(directives, "group"),
         status=status,
         status_interval=status_interval,
         notes=tuple(directives.notes),
     )
+
+
+def _origin(directives: Directives, name: str) -> Origin | None:
+    directive = directives.last(name)
+    return None if directive is None else directive.origin
 
 
 def read_device(directives: Directives) -> DeviceSettings:

@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from twistvpn.config.bridging import VLANS
 from twistvpn.config.directive import Directives
-from twistvpn.config.framing import check_compression
+from twistvpn.config.framing import check_compression, refuse_compression
 from twistvpn.config.include import expand
 from twistvpn.config.lexer import lex
 from twistvpn.config.options import OPTIONS, Treatment, nearest
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from twistvpn.config.directive import Directive
-    from twistvpn.config.settings import ServerSettings
+    from twistvpn.config.settings import ServerSettings, Settings
     from twistvpn.overrides import ClientOverrides
 
 DEFAULT = "DEFAULT"
@@ -192,6 +192,8 @@ _READERS: dict[str, Callable[[ClientOverrides, Directive, ServerSettings], Clien
     "vlan-pvid": _vlan_pvid,
     "ping": _ping,
     "ping-restart": _ping_restart,
+    # Of one client it is the same: it is the client's session that ends.
+    "ping-exit": _ping_restart,
     "inactive": _inactive,
     "session-timeout": _session_timeout,
     "compress": _framing,
@@ -223,9 +225,10 @@ class ClientSections:
 class ClientConfigFolder:
     """The files of `client-config-dir`, each read when its client connects."""
 
-    def __init__(self, server: ServerSettings, folder: str) -> None:
+    def __init__(self, server: ServerSettings, folder: str, allow_compression: str) -> None:
         self._server = server
         self._folder = Path(folder)
+        self._allow_compression = allow_compression
 
     def overrides(self, identity: str) -> ClientOverrides:
         """See `IClientSettings`."""
@@ -249,22 +252,33 @@ class ClientConfigFolder:
         except ValueError:
             raise ConfigError("is not UTF-8 text", file=path) from None
         directives = Directives((), file=path, directory=str(self._folder))
-        return read_overrides(expand(lex(text, path), directives), self._server)
+        items = list(expand(lex(text, path), directives))
+        overrides = read_overrides(items, self._server)
+        refuse_compression(items, self._allow_compression)
+        return overrides
+
+    def check(self) -> None:
+        """Raise `ConfigError` for the first file with a mistake, which else is told about when its client comes."""
+        for name in self._names():
+            self._read(name)
 
     def kept_addresses(self) -> Collection[IPv4Address | IPv6Address]:
         """See `IClientSettings`; a file that cannot be read is told about when its client comes."""
         kept: list[IPv4Address | IPv6Address] = []
-        try:
-            names = sorted(path.name for path in self._folder.iterdir())
-        except OSError:
-            return kept
-        for name in names:
+        for name in self._names():
             try:
                 overrides = self._read(name)
             except ConfigError:
                 continue
             kept += (overrides or ALIKE).addresses
         return kept
+
+    def _names(self) -> list[str]:
+        """The files that are there, but those that no client's name leads to."""
+        try:
+            return sorted(path.name for path in self._folder.iterdir() if path.is_file())
+        except OSError:
+            return []
 
 
 def file_name(identity: str) -> str:
@@ -273,11 +287,19 @@ def file_name(identity: str) -> str:
     return "".join(chr(byte) if 0x20 <= byte < 0x7F and byte != ord("/") else "_" for byte in name)
 
 
-def configured_client_settings(server: ServerSettings) -> IClientSettings:
+def configured_client_settings(settings: Settings) -> IClientSettings:
     """The settings for single clients that a server's configuration describes."""
+    server = settings.server
+    assert server is not None
     if server.client_config_dir is not None:
-        return ClientConfigFolder(server, server.client_config_dir)
+        return ClientConfigFolder(server, server.client_config_dir, settings.data.allow_compression)
     return ClientSections(server)
+
+
+def check_clients(settings: Settings) -> None:
+    """Raise `ConfigError` for a mistake in what is said about single clients; what can be read later only, too."""
+    if settings.server is not None and settings.server.client_config_dir is not None:
+        ClientConfigFolder(settings.server, settings.server.client_config_dir, settings.data.allow_compression).check()
 
 
 def read_constraint(directives: Directives) -> IPv4Network | None:

@@ -10,7 +10,7 @@ from twistvpn.config.lexer import lex
 from twistvpn.config.outside import check_outer, read_outside
 from twistvpn.config.screen import modern, screen
 from twistvpn.config.settings import Remote
-from twistvpn.config.values import choice, port
+from twistvpn.config.values import choice, host, port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +74,7 @@ def _hoist(directives: Directives, blocks: Sequence[Directive], connections: Seq
 
 
 def _remote(item: Directive, own: Directives, general: Directives) -> Remote:
-    host, number, proto = (*item.args, "", "")[:3]
+    server, number, proto = (*item.args, "", "")[:3]
     port_option = own.last_of("rport", "port") or general.last_of("rport", "port")
     proto_option = own.last("proto") or general.last("proto")
     kind, family = protocol(proto_option, proto_option.args[0], "client") if proto_option is not None else ("udp", 0)
@@ -84,7 +84,7 @@ def _remote(item: Directive, own: Directives, general: Directives) -> Remote:
         numeric = port(item, number)
     else:
         numeric = port(port_option, port_option.args[0]) if port_option is not None else DEFAULT_PORT
-    remote = Remote(host, numeric, "tcp" if kind == "tls" else kind, family, origin=item.origin)
+    remote = Remote(host(item, server), numeric, "tcp" if kind == "tls" else kind, family, origin=item.origin)
     return read_outside(remote, kind, own, general)
 
 

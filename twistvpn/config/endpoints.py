@@ -12,7 +12,7 @@ from twisted.plugin import getPlugins
 from twistvpn.config.options import nearest
 from twistvpn.config.outside import read_outside
 from twistvpn.config.settings import Listen, Remote
-from twistvpn.config.values import port
+from twistvpn.config.values import host, port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,9 +60,9 @@ def ini_listen(directive: Directive) -> Listen:
     text = directive.args[0]
     match = _LISTEN.fullmatch(text)
     if match is not None:
-        proto, version, host, number = match.groups()
-        family = PROTOCOLS[proto + version][1]
-        return Listen(proto, (host or ANY_HOST[family]).strip("[]"), port(directive, number), origin=directive.origin)
+        proto, version, written, number = match.groups()
+        where = host(directive, written.strip("[]")) if written else ANY_HOST[PROTOCOLS[proto + version][1]]
+        return Listen(proto, where, port(directive, number), origin=directive.origin)
     _check_endpoint(directive, text, IStreamServerEndpointStringParser)
     if text.startswith("haproxy:ssl:"):
         raise directive.error(
@@ -76,14 +76,15 @@ def ini_remote(directive: Directive, directives: Directives) -> Remote:
     text = directive.args[0]
     match = _REMOTE.fullmatch(text)
     if match is not None:
-        proto, version, host, number = match.groups()
+        proto, version, written, number = match.groups()
         family = PROTOCOLS[proto + version][1]
         kind = "tcp" if proto == "tls" else proto
-        remote = Remote(host.strip("[]"), port(directive, number), kind, family, origin=directive.origin)
+        server = host(directive, written.strip("[]"))
+        remote = Remote(server, port(directive, number), kind, family, origin=directive.origin)
         return read_outside(remote, proto, directives, directives)
     _check_endpoint(directive, text, IStreamClientEndpointStringParserWithReactor)
-    host, number = _host_and_port(text)
-    return Remote(host, number, "tcp", endpoint=text, origin=directive.origin)
+    server, number = _host_and_port(text)
+    return Remote(server, number, "tcp", endpoint=text, origin=directive.origin)
 
 
 def _check_endpoint(directive: Directive, text: str, interface: type) -> None:
@@ -101,13 +102,13 @@ def _check_endpoint(directive: Directive, text: str, interface: type) -> None:
 
 def _host_and_port(description: str) -> tuple[str, int]:
     """Host and port of a client endpoint description for logs and routes, '' and 0 where it has none."""
-    host, number = "", 0
+    server, number = "", 0
     for position, field in enumerate(re.split(r"(?<!\\):", description)[1:]):
         name, equals, value = field.replace("\\:", ":").partition("=")
         if not equals:
             name, value = ("host", "port")[position] if position < 2 else "", name
         if name == "host":
-            host = value
+            server = value
         elif name == "port" and value.isdecimal():
             number = int(value)
-    return host, number
+    return server, number

@@ -50,6 +50,22 @@ def check_compression(directive: Directive, words: Iterable[str]) -> Compression
         raise directive.error(str(error)) from None
 
 
+def refuse_compression(items: Iterable[Directive], allow: str) -> None:
+    """Raise `ConfigError` for an option of one client by which packets come compressed where `allow` is no."""
+    for item in items:
+        if item.name in {"compress", "comp-lzo"}:
+            words = (item.name, *item.args)
+        elif item.name == "push" and _is_framing(item):
+            words = tuple(item.args[0].split())
+        else:
+            continue
+        if allow == "no" and check_compression(item, words).compresses:
+            raise item.error(
+                "compressed packets are not let in (allow-compression no, the default); remove it, or set "
+                "allow-compression asym for all clients"
+            )
+
+
 def _implied(own: Directive | None, wanted: Iterable[Compression]) -> str:
     """As stock 2.6 has it: an algorithm, or any `compress`, lets compressed packets in."""
     has_compress = own is not None and own.name == "compress"

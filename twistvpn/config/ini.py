@@ -13,6 +13,7 @@ from twistvpn.config.client_config import read_overrides
 from twistvpn.config.directive import Directives
 from twistvpn.config.endpoints import ini_listen, ini_remote
 from twistvpn.config.fixed import check_distinct_addresses, with_fixed_addresses
+from twistvpn.config.framing import refuse_compression
 from twistvpn.config.ini_lexer import lex_ini
 from twistvpn.config.networks import ini_route
 from twistvpn.config.options import nearest
@@ -31,7 +32,7 @@ from twistvpn.config.subnet import (
     with_whole_pool,
     with_whole_pool6,
 )
-from twistvpn.config.values import ipv4, ipv4_network, ipv6, ipv6_interface, ipv6_network, port, text_of
+from twistvpn.config.values import host, ipv4, ipv4_network, ipv6, ipv6_interface, ipv6_network, port
 from twistvpn.errors import ConfigError
 from twistvpn.wire.roles import Role
 
@@ -55,7 +56,8 @@ def read_ini(text: str, file: str, directory: str) -> Settings:
         return _point_to_point(directives, role)
     check_roles(directives, role)
     if role is Role.SERVER:
-        return assemble(directives, role, server=_with_clients(directives, _server(directives), read))
+        settings = assemble(directives, role, server=_server(directives))
+        return replace(settings, server=_with_clients(directives, settings, read))
     return assemble(directives, role, client=_client(directives))
 
 
@@ -101,8 +103,10 @@ def _server(directives: Directives) -> ServerSettings:
     return read_server(directives, listen, subnet, tuple(ini_route(item) for item in directives.every("route")))
 
 
-def _with_clients(directives: Directives, server: ServerSettings, read: IniText) -> ServerSettings:
+def _with_clients(directives: Directives, settings: Settings, read: IniText) -> ServerSettings:
     """The server with what is different for single clients: sections, and `fixed-address` for addresses alone."""
+    server = settings.server
+    assert server is not None
     folder, exclusive = directives.last("client-config-dir"), directives.last("ccd-exclusive")
     fixed = directives.every("fixed-address")
     for name in read.clients:
@@ -113,6 +117,8 @@ def _with_clients(directives: Directives, server: ServerSettings, read: IniText)
     if exclusive is not None and folder is None and not read.clients and not fixed:
         raise exclusive.error("there are no settings for single clients, so nobody could come in")
     clients = {name: read_overrides(items, server) for name, items in read.clients.items()}
+    for items in read.clients.values():
+        refuse_compression(items, settings.data.allow_compression)
     check_distinct_addresses(read.clients, clients)
     return replace(server, clients=with_fixed_addresses(fixed, server, clients))
 
@@ -212,10 +218,11 @@ def _client(directives: Directives) -> ClientSettings:
     if not remotes:
         raise directives.missing("remote", "is missing in [client]; write remote = udp:vpn.example.org:1194")
     check_outer(directives, remotes)
-    lport = directives.last("lport")
+    local, lport = directives.last("local"), directives.last("lport")
+    address = host(local, local.args[0]) if local is not None else None
     return read_client(
         directives,
         remotes,
         tuple(ini_route(item) for item in directives.every("route")),
-        local=(text_of(directives, "local"), port(lport, lport.args[0]) if lport is not None else 0),
+        local=(address, port(lport, lport.args[0]) if lport is not None else 0),
     )

@@ -91,8 +91,10 @@ _READ = [
     *_read("proto 1-1", "port 1-1", "lport 1-1", "local 1-3", "bind 0-1", "dev 1-1", "dev-type 1-1", "topology 1-1"),
     *_read("ifconfig 2-2", "ifconfig-ipv6 2-2"),
     *_read("lladdr 1-1", "tun-mtu 1-2", "txqueuelen 1-1", "verb 1-1", "status 1-2", "user 1-1", "group 1-1", "cd 1-1"),
-    *_read("keepalive 2-2", "ping-exit 1-1", "explicit-exit-notify 0-1"),
-    *_in_scope(Scope.BOTH, _read("ping 1-1", "ping-restart 1-1", "inactive 1-2", "session-timeout 1-1")),
+    *_read("keepalive 2-2", "explicit-exit-notify 0-1"),
+    *_in_scope(
+        Scope.BOTH, _read("ping 1-1", "ping-restart 1-1", "ping-exit 1-1", "inactive 1-2", "session-timeout 1-1")
+    ),
     *_read("route 1-4", "route-ipv6 1-3", "route-gateway 1-1", "route-metric 1-1"),
     *_read("route-ipv6-gateway 1-1", "route-noexec", "ifconfig-noexec", "block-ipv6", "dns 2-10", "dhcp-option 1-3"),
     *_read("ca 1-1", "cert 1-1", "key 1-1", "extra-certs 1-1", "pkcs12 1-1", "crl-verify 1-2", inline=True),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from twistvpn.config.directive import Directive
 from twistvpn.config.material import read_certificates, read_credentials
 from twistvpn.config.settings import OuterTls, Proxy, ProxyKind
-from twistvpn.config.values import choice, port
+from twistvpn.config.values import choice, host, port
 
 if TYPE_CHECKING:
     from twistvpn.config.directive import Directives
@@ -60,7 +60,7 @@ def _proxy(own: Directives, general: Directives) -> tuple[Directive, Proxy] | No
     if socks is not None:
         number, *login = socks.args[1:] or (SOCKS_PORT,)
         credentials = _login(general, replace(socks, args=tuple(login))) if login else None
-        return socks, Proxy(ProxyKind.SOCKS, socks.args[0], port(socks, number), credentials)
+        return socks, Proxy(ProxyKind.SOCKS, host(socks, socks.args[0]), port(socks, number), credentials)
     lost = general.last_of("http-proxy-option", "http-proxy-user-pass")
     if lost is not None and "connection" not in general:
         raise lost.error("needs http-proxy beside it")
@@ -68,7 +68,7 @@ def _proxy(own: Directives, general: Directives) -> tuple[Directive, Proxy] | No
 
 
 def _http_proxy(directive: Directive, own: Directives, general: Directives) -> Proxy:
-    host, number, *how = directive.args
+    proxy, number, *how = directive.args
     login = general.last("http-proxy-user-pass")
     if how[1:]:
         choice(directive, how[1], "basic", "none")
@@ -89,7 +89,7 @@ def _http_proxy(directive: Directive, own: Directives, general: Directives) -> P
         else:
             raise option.error(f"{kind!r} is not one of VERSION, AGENT, CUSTOM-HEADER")
     credentials = _login(general, login) if login is not None else None
-    return Proxy(ProxyKind.HTTP, host, port(directive, number), credentials, version, tuple(headers))
+    return Proxy(ProxyKind.HTTP, host(directive, proxy), port(directive, number), credentials, version, tuple(headers))
 
 
 def _header(directive: Directive, name: str, text: str) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from twistvpn.config.point_to_point import (
 from twistvpn.config.screen import check_roles, screen, tolerated
 from twistvpn.config.settings import Listen
 from twistvpn.config.subnet import openvpn_subnet
-from twistvpn.config.values import choice, port
+from twistvpn.config.values import choice, host, port
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
@@ -105,10 +105,10 @@ def _listen(directives: Directives) -> tuple[Listen, ...]:
 
 
 def _local(item: Directive, default: Listen) -> Listen:
-    host, number, proto = (*item.args, "", "")[:3]
+    address, number, proto = (*item.args, "", "")[:3]
     return Listen(
         protocol(item, proto, "server")[0] if proto else default.proto,
-        default.host if host == "*" else host,
+        default.host if address == "*" else host(item, address),
         port(item, number) if number else default.port,
         origin=item.origin,
     )
@@ -130,14 +130,14 @@ def _local_end(directives: Directives) -> tuple[str | None, int]:
     In point-to-point mode the other end may want to know the port, so that it is bound where nothing forbids it.
     """
     nobind, bind = directives.last("nobind"), directives.last("bind")
-    host, lport = directives.last("local"), directives.last("lport")
-    asked = host or lport or bind
+    local, lport = directives.last("local"), directives.last("lport")
+    asked = local or lport or bind
     if nobind is not None and asked is not None:
         raise asked.contradiction(nobind)
     if asked is None and (nobind is not None or not is_point_to_point(directives)):
         return None, 0
     option = lport or directives.last("port")
     number = port(option, option.args[0]) if option is not None else DEFAULT_PORT
-    if host is None or host.args[0] == "*":
+    if local is None or local.args[0] == "*":
         return None, number
-    return host.args[0], port(host, host.args[1]) if len(host.args) > 1 else number
+    return host(local, local.args[0]), port(local, local.args[1]) if len(local.args) > 1 else number

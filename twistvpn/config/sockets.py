@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twistvpn.config.settings import PortSharing
-from twistvpn.config.values import choice, integer_of, interface, port
+from twistvpn.config.values import choice, host, integer_of, interface, port
 from twistvpn.interfaces import Multihome, SocketOptions
 from twistvpn.wire.roles import Role
 
@@ -62,8 +62,8 @@ def read_port_share(directives: Directives, listen: Iterable[Listen]) -> PortSha
         return None
     if all(end.proto == "udp" for end in listen):
         raise directive.error("UDP has no connections to share; it needs TCP (proto tcp, in INI listen = tcp:PORT)")
-    host, number, *journal = directive.args
+    website, number, *journal = directive.args
     folder = directives.path(journal[0]) if journal else None
     if folder is not None and not Path(folder).is_dir():
         raise directive.error(f"there is no directory {folder}; make it, writable for the user of the server")
-    return PortSharing(host, port(directive, number), folder)
+    return PortSharing(host(directive, website), port(directive, number), folder)

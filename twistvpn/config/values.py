@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_network
+import socket
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ _DECIMAL = re.compile(r"\d+(\.\d+)?", re.ASCII)
 _INTEGER = re.compile(r"\d+", re.ASCII)
 _INTERFACE = re.compile(r"[^\s/:]{1,15}", re.ASCII)
 """What the kernel takes as the name of an interface (dev_valid_name in net/core/dev.c)."""
+_LABEL = re.compile(r"[\w-]{1,63}")
+_NUMBERS = re.compile(r"[\d.]*[\d.]", re.ASCII)
 MAX_INTEGER = 2**31 - 1
 MAX_COUNT = 2**63 - 1
 """What stock peers take for a number of bytes or packets."""
@@ -96,6 +99,32 @@ def ipv4(directive: Directive, text: str) -> IPv4Address:
         return IPv4Address(text)
     except ValueError:
         raise directive.error(f"{text!r} is not an IPv4 address") from None
+
+
+def host(directive: Directive, text: str) -> str:
+    """An IP address, or what may be the name of a host; whether it is one is found out when it is wanted."""
+    if not _is_address(text) and not _may_be_name(text):
+        raise directive.error(f"{text!r} is neither an IP address nor the name of a host")
+    return text
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _may_be_name(text: str) -> bool:
+    if _NUMBERS.fullmatch(text):
+        try:
+            socket.inet_aton(text)
+        except OSError:
+            return False
+        return True
+    labels = text.removesuffix(".").split(".")
+    return len(text) <= 254 and all(map(_LABEL.fullmatch, labels))
 
 
 def is_netmask(address: IPv4Address) -> bool:

@@ -72,6 +72,7 @@ class PushedOptions:
     ping: float | None = None
     ping_restart: float | None = None
     ping_exit: float | None = None
+    """What ends the client when the server is silent for so long; of the two the later one holds, the other is None."""
     inactive: tuple[float, int] | None = None
     """Seconds and bytes."""
     session_timeout: float | None = None
@@ -244,6 +245,16 @@ def _seconds(name: str) -> Callable[[PushedOptions, Sequence[str]], PushedOption
     return read
 
 
+def _silence(name: str, other: str) -> Callable[[PushedOptions, Sequence[str]], PushedOptions]:
+    """`ping-restart` and `ping-exit` are one timer, as in stock: the later option says when and what for."""
+    read_seconds = _seconds(name)
+
+    def read(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
+        return replace(read_seconds(pushed, words), **{other: None})  # type: ignore[arg-type]
+
+    return read
+
+
 def _inactive(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
     least = _integer(words[1], 0, 2**63 - 1) if len(words) > 1 else 0
     return replace(pushed, inactive=(float(_integer(words[0], 0, _LONGEST)), least))
@@ -322,8 +333,8 @@ _READERS: dict[str, Callable[[PushedOptions, Sequence[str]], PushedOptions]] = {
     "route-metric": lambda pushed, words: replace(pushed, route_metric=_integer(words[0], 0, 0xFFFFFFFF)),
     "block-ipv6": lambda pushed, _words: replace(pushed, block_ipv6=True),
     "ping": _seconds("ping"),
-    "ping-restart": _seconds("ping_restart"),
-    "ping-exit": _seconds("ping_exit"),
+    "ping-restart": _silence("ping_restart", "ping_exit"),
+    "ping-exit": _silence("ping_exit", "ping_restart"),
     "inactive": _inactive,
     "session-timeout": _seconds("session_timeout"),
     "peer-id": _peer_id,

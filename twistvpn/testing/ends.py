@@ -111,7 +111,7 @@ class ServerEnd:
             factory_class=parts.factory_class,
             pool=parts.pool,
             client_key_verifier=parts.client_key_verifier,
-            client_settings=configured_client_settings(settings.server),
+            client_settings=configured_client_settings(settings),
             listen=self._listen,
         )
 

@@ -90,6 +90,9 @@ class Settings:
     verb: int = 3
     user: str | None = None
     group: str | None = None
+    user_origin: Origin | None = None
+    group_origin: Origin | None = None
+    """Where they stand; only the host knows whether there are such."""
     status: str | None = None
     """Path of a status file, written every `status_interval` seconds."""
     status_interval: float = 60.0

@@ -13,9 +13,11 @@ from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts
 from twistvpn.deadlines import DeadlineQueue
 from twistvpn.interfaces import Address, Buffer, Frame, ILink, ILinkReceiver, Run
+from twistvpn.keying import DataTerms
 from twistvpn.peer import Peer, build_peer
 from twistvpn.runs import is_data, uniform_parts
 from twistvpn.testing import SERVER_ADDRESS, Pair, pair
+from twistvpn.wire.compression import Compression
 from twistvpn.wire.keymethod import KeyMethod2, KeySource
 from twistvpn.wire.options import format_peer_info
 from twistvpn.wire.roles import Role
@@ -113,8 +115,7 @@ class ScriptedClient:
         """Begin to use the data channel."""
         cipher = self.pushed_value("cipher")
         assert cipher is not None
-        self.peer.open_data(cipher, derivation, peer_id)
-        self.peer.install_key(0)
+        self.peer.begin_data(DataTerms(cipher, derivation, peer_id), Compression.NONE, None)
 
     def renegotiate(self) -> None:
         """Start the next key and give it a second."""

@@ -205,7 +205,7 @@ def test_a_server_that_pushes_no_cipher_is_followed(lines: str) -> None:
     assert connection is not None
     connection._server_occ = "V4,dev-type tun,cipher AES-256-CBC"
     assert say(vpn, USUAL.replace(",cipher AES-256-GCM", "")).is_connected
-    assert connection.peer._keying._cipher == "AES-256-CBC"
+    assert connection.peer._keying._terms.cipher == "AES-256-CBC"
 
 
 @pytest.mark.parametrize("replaced", ["cipher AES-256-CBC", "cipher AES-256-GCM"])

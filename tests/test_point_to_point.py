@@ -67,8 +67,8 @@ def test_both_ends_come_to_the_same_accord(server: DataSettings, client: DataSet
             assert not common
     if common:
         assert results[0] == results[1]
-        assert results[0].cipher == common[0], "the TLS server's list decides"
-        assert results[0].peer_id == int.from_bytes(EXPORTED, "big")
+        assert results[0].terms.cipher == common[0], "the TLS server's list decides"
+        assert results[0].terms.peer_id == int.from_bytes(EXPORTED, "big")
         assert results[0].flags >= {"cc-exit", "tls-ekm", "dyn-tls-crypt"}
 
 
@@ -86,14 +86,14 @@ def test_both_ends_come_to_the_same_accord(server: DataSettings, client: DataSet
 def test_what_an_old_end_cannot_is_left_out(can: IvProto, peer_id: int | None, derivation: KeyDerivation) -> None:
     info = {"IV_PROTO": str(int(can)), "IV_CIPHERS": "AES-256-GCM"}
     accord = come_to_terms(Role.CLIENT, DataSettings(), info, "V4,cipher AES-256-GCM", export)
-    assert accord == ("AES-256-GCM", derivation, peer_id, PacketFormat.CLASSIC, accord.flags)
+    assert accord.terms == ("AES-256-GCM", derivation, peer_id, PacketFormat.CLASSIC, False)
     assert accord.flags == ({"tls-ekm"} if derivation is KeyDerivation.EXPORTER else set())
 
 
 def test_without_negotiation_the_fallback_counts_then_what_the_other_end_names() -> None:
     fallback = DataSettings(ciphers_fallback="AES-128-GCM")
-    assert come_to_terms(Role.SERVER, fallback, {}, "V4,cipher AES-256-GCM", export).cipher == "AES-128-GCM"
-    assert come_to_terms(Role.SERVER, DataSettings(), {}, "V4,cipher AES-256-GCM", export).cipher == "AES-256-GCM"
+    assert come_to_terms(Role.SERVER, fallback, {}, "V4,cipher AES-256-GCM", export).terms.cipher == "AES-128-GCM"
+    assert come_to_terms(Role.SERVER, DataSettings(), {}, "V4,cipher AES-256-GCM", export).terms.cipher == "AES-256-GCM"
     with pytest.raises(NegotiationError, match="data-ciphers-fallback"):
         come_to_terms(Role.SERVER, DataSettings(), {}, "V4,cipher BF-CBC", export)
 

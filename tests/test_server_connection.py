@@ -125,7 +125,7 @@ def test_a_client_that_negotiates_nothing_uses_the_cipher_it_names() -> None:
     client = ScriptedClient(vpn, ANCIENT, cipher="AES-128-GCM")
     client.say("PUSH_REQUEST")
     (connection,) = vpn.server.factory.connections.values()
-    assert connection.peer._keying._cipher == "AES-128-GCM"
+    assert connection.peer._keying._terms.cipher == "AES-128-GCM"
     assert client.pushed_value("cipher") is None, "it would take it for a mistake"
 
 
@@ -189,8 +189,8 @@ def test_each_client_is_told_in_its_own_words(can: IvProto, pushed: tuple[str, .
     info = {"IV_PROTO": str(int(can)), "IV_CIPHERS": "AES-256-GCM"}
     agreement = agree(DataSettings(), info, "", 7)
     assert agreement.pushed == ("cipher AES-256-GCM", *pushed)
-    assert agreement.derivation is derivation
-    assert agreement.peer_id is None
+    assert agreement.terms.derivation is derivation
+    assert agreement.terms.peer_id is None
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_keys_change_by_epochs_where_both_ends_and_the_cipher_can(
     epochs: bool,  # noqa: FBT001
 ) -> None:
     agreement = agree(data, {"IV_PROTO": str(int(can)), "IV_CIPHERS": ciphers}, "", 7)
-    assert (agreement.packet_format is PacketFormat.EPOCH) is epochs
+    assert (agreement.terms.packet_format is PacketFormat.EPOCH) is epochs
     assert ("protocol-flags aead-epoch" in agreement.pushed) is epochs
 
 

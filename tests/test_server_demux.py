@@ -11,7 +11,9 @@ from tests.recorders import RunRecorder
 from twistvpn.crypto.wrapping import ControlKey
 from twistvpn.data.formats import PacketFormat
 from twistvpn.interfaces import Address, Buffer, ILinkReceiver, Run, single
+from twistvpn.keying import DataTerms
 from twistvpn.testing import SERVER_ADDRESS, Pair, pair, transfer, udp_packet
+from twistvpn.wire.compression import Compression
 from twistvpn.wire.opcodes import OPCODE_SHIFT, Opcode, first_byte
 from twistvpn.wire.packets import ControlPacket
 
@@ -300,8 +302,8 @@ def test_data_without_a_peer_id_is_found_by_its_address() -> None:
     for client in (one, other):
         connection = client.service._connection
         assert connection is not None
-        connection.peer.open_data("AES-256-GCM", connection.peer._keying._derivation, None, PacketFormat.EPOCH)
-        connection.peer.install_key(0)
+        terms = DataTerms("AES-256-GCM", connection.peer._keying._terms.derivation, None, PacketFormat.EPOCH)
+        connection.peer.begin_data(terms, Compression.NONE, None)
     packet = udp_packet(one.address, other.address, b"to my neighbour")
     assert transfer(one, other, packet) == [packet]
     vpn.network.move(one.link, HERE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secrets import randbelow
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from twistvpn.control.session import KeyDerivation
 from twistvpn.crypto.derive import split_keys
@@ -21,42 +21,36 @@ if TYPE_CHECKING:
     from twistvpn.wire.roles import Role
 
 
-class Keying:
-    """The data keys of one peer.  `open` comes before the first `install`."""
+class DataTerms(NamedTuple):
+    """What two ends have agreed on for the data channel between them."""
 
-    __slots__ = (
-        "_channel",
-        "_cipher",
-        "_derivation",
-        "_packet_format",
-        "_peer_id",
-        "_role",
-        "_session",
-        "_settings",
-        "_unconfirmed",
-    )
+    cipher: str
+    """OpenVPN's upper-case name."""
+    derivation: KeyDerivation
+    peer_id: int | None
+    """None for P_DATA_V1."""
+    packet_format: PacketFormat = PacketFormat.CLASSIC
+    dynamic_tls_crypt: bool = False
+    """Whether renegotiations are wrapped under a key of the session's own."""
+
+
+class Keying:
+    """The data keys of one peer.  `begin` comes before all else."""
+
+    __slots__ = ("_channel", "_role", "_session", "_settings", "_terms", "_unconfirmed")
 
     def __init__(self, role: Role, session: ControlSession, channel: Channel, settings: Settings) -> None:
         self._role = role
         self._session = session
         self._channel = channel
         self._settings = settings
-        self._cipher = ""
-        self._derivation = KeyDerivation.PRF
-        self._peer_id: int | None = None
-        self._packet_format = PacketFormat.CLASSIC
+        self._terms = DataTerms("", KeyDerivation.PRF, None)
         self._unconfirmed: tuple[int, float] | None = None
         """A key that the peer may not have yet, and from when on it may send."""
 
-    def open(self, cipher: str, derivation: KeyDerivation, peer_id: int | None, packet_format: PacketFormat) -> None:
-        """Settle what data packets look like; `peer_id` is None for P_DATA_V1."""
-        self._cipher = cipher
-        self._derivation = derivation
-        self._peer_id = peer_id
-        self._packet_format = packet_format
-
-    def open_framing(self, compression: Compression, fragment: FragmentLimit | None) -> None:
-        """Settle what lies between packets and sealing."""
+    def begin(self, terms: DataTerms, compression: Compression, fragment: FragmentLimit | None, now: float) -> None:
+        """Settle what data packets look like and what lies between them and sealing, and install the first key."""
+        self._terms = terms
         if compression is not Compression.NONE or fragment is not None:
             self._channel.framing = Framing(
                 compression,
@@ -65,24 +59,27 @@ class Keying:
                 mtu=self._settings.device.mtu,
                 sequence=randbelow(SEQUENCES),
             )
+        self._install(0, now, now)
+        if terms.dynamic_tls_crypt:
+            self._session.use_dynamic_tls_crypt()
 
     @property
     def description(self) -> str:
         """What data packets are protected by, for people."""
-        return describe(self._cipher, self._settings.control.auth, self._packet_format)
+        return describe(self._terms.cipher, self._settings.control.auth, self._terms.packet_format)
 
-    def install(self, key_id: int, now: float, send_from: float) -> None:
+    def _install(self, key_id: int, now: float, send_from: float) -> None:
         """Derive the data keys of an established key, which receive at once and send from `send_from` on."""
-        data = self._settings.data
+        data, terms = self._settings.data, self._terms
         key = DataKey(
             key_id,
-            self._cipher,
-            split_keys(self._session.key_material(key_id, self._derivation), self._role),
-            self._peer_id,
+            terms.cipher,
+            split_keys(self._session.key_material(key_id, terms.derivation), self._role),
+            terms.peer_id,
             data.replay_window,
             data.replay_time,
             self._settings.control.auth,
-            self._packet_format,
+            terms.packet_format,
         )
         self._channel.install(key, now, send_from)
         self._session.data_keys_made(key_id)
@@ -90,7 +87,7 @@ class Keying:
     def succeed(self, key_id: int, now: float, send_from: float) -> None:
         """Install the key of a renegotiation: the old one sends on until the peer surely has the new one too."""
         self._unconfirmed = key_id, send_from
-        self.install(key_id, now, NEVER)
+        self._install(key_id, now, NEVER)
         self.confirm()
 
     def confirm(self) -> None:

@@ -16,7 +16,6 @@ from twistvpn.consistency import OccAnswers, local_occ_string
 from twistvpn.control.events import RenegotiationBegun, RenegotiationFailed, SessionFailed
 from twistvpn.control.session import ControlSession
 from twistvpn.data.channel import Channel
-from twistvpn.data.formats import PacketFormat
 from twistvpn.data.keyring import Wear
 from twistvpn.data.layers import LAYERS
 from twistvpn.data.messages import OccKind
@@ -34,11 +33,11 @@ if TYPE_CHECKING:
 
     from twistvpn.config.settings import FragmentLimit, Settings
     from twistvpn.control.events import Event, KeyEstablished
-    from twistvpn.control.session import KeyDerivation
     from twistvpn.control.tls import ControlTlsFactory
     from twistvpn.crypto.wrapping import Opened, Wrapping
     from twistvpn.deadlines import DeadlineQueue
     from twistvpn.interfaces import Address, Buffer, Frame, ILink, Run
+    from twistvpn.keying import DataTerms
     from twistvpn.wire.compression import Compression
     from twistvpn.wire.keymethod import KeyMethod2
     from twistvpn.wire.roles import Role
@@ -307,30 +306,19 @@ class Peer:
 
     # Keys
 
-    def open_data(
-        self,
-        cipher: str,
-        derivation: KeyDerivation,
-        peer_id: int | None,
-        packet_format: PacketFormat = PacketFormat.CLASSIC,
-    ) -> None:
-        """Settle what data packets look like; `peer_id` is None for P_DATA_V1."""
-        self._keying.open(cipher, derivation, peer_id, packet_format)
+    def begin_data(self, terms: DataTerms, compression: Compression, fragment: FragmentLimit | None) -> None:
+        """Make data keys of the first established key and begin to send with them; raises `KeyGone`.
 
-    def open_framing(self, compression: Compression, fragment: FragmentLimit | None) -> None:
-        """Settle what lies between packets and sealing, before the first key is installed."""
-        self._keying.open_framing(compression, None if self.link.is_stream else fragment)
+        `compression` and, but on a stream, `fragment` say what lies between packets and sealing.
+        """
+        now = self._clock.seconds()
+        self._keying.begin(terms, compression, None if self.link.is_stream else fragment, now)
+        self._key_installed(now)
 
     @property
     def protection(self) -> str:
         """What data packets are protected by, for people; there is a key."""
         return self._keying.description
-
-    def install_key(self, key_id: int) -> None:
-        """Make data keys of the first established key and begin to send with them; raises `KeyGone`."""
-        now = self._clock.seconds()
-        self._keying.install(key_id, now, now)
-        self._key_installed(now)
 
     def rekeyed(self, event: KeyEstablished) -> None:
         """Make data keys of a renegotiated key; raises `KeyGone`."""

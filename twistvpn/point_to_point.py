@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from twistvpn.control.session import KeyDerivation
 from twistvpn.data.formats import PacketFormat, agreed_format
 from twistvpn.errors import NegotiationError
+from twistvpn.keying import DataTerms
 from twistvpn.wire.options import IvProto, iv_proto, parse_occ
 from twistvpn.wire.roles import Role
 
@@ -36,11 +37,7 @@ def peer_info(data: DataSettings) -> dict[str, str]:
 class Accord(NamedTuple):
     """How data packets look both ways, and what else the two ends can do."""
 
-    cipher: str
-    derivation: KeyDerivation
-    peer_id: int | None
-    """None for P_DATA_V1."""
-    packet_format: PacketFormat
+    terms: DataTerms
     flags: frozenset[str]
     """Of `protocol-flags`: what a server would have pushed."""
 
@@ -54,7 +51,7 @@ def come_to_terms(
     """
     can = iv_proto(info)
     if IvProto.NCP_P2P not in can:
-        return Accord(_unnegotiated_cipher(data, occ), KeyDerivation.PRF, None, PacketFormat.CLASSIC, frozenset())
+        return Accord(DataTerms(_unnegotiated_cipher(data, occ), KeyDerivation.PRF, None), frozenset())
     cipher = _common_cipher(role, data.ciphers, info)
     if cipher is None:
         cipher = _unnegotiated_cipher(data, occ)
@@ -63,17 +60,16 @@ def come_to_terms(
     if IvProto.DATA_V2 in can:
         peer_id = int.from_bytes(export(PEER_ID_LABEL, PEER_ID_SIZE), "big") if exports else COMMON_PEER_ID
     packet_format = agreed_format(data, can, cipher)
+    dynamic = exports and IvProto.DYN_TLS_CRYPT in can
     flags = {
         "cc-exit": IvProto.CC_EXIT in can,
         "tls-ekm": exports,
-        "dyn-tls-crypt": exports and IvProto.DYN_TLS_CRYPT in can,
+        "dyn-tls-crypt": dynamic,
         "aead-epoch": packet_format is PacketFormat.EPOCH,
     }
+    derivation = KeyDerivation.EXPORTER if exports else KeyDerivation.PRF
     return Accord(
-        cipher,
-        KeyDerivation.EXPORTER if exports else KeyDerivation.PRF,
-        peer_id,
-        packet_format,
+        DataTerms(cipher, derivation, peer_id, packet_format, dynamic),
         frozenset(name for name, agreed in flags.items() if agreed),
     )
 

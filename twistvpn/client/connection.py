@@ -10,14 +10,14 @@ from service_identity import VerificationError
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twistvpn.client.data_format import choose_cipher, choose_compression, packet_format
+from twistvpn.client.data_format import choose_compression, data_terms
 from twistvpn.client.point_to_point import agreed_options
 from twistvpn.client.questions import Questions
 from twistvpn.client.remotes import Ending
 from twistvpn.consistency import option_differences, useless_difference
 from twistvpn.control.push import MAX_PUSHED, PushedOptions, filter_pushed, parse_pushed
 from twistvpn.control.push_update import PendingUpdate
-from twistvpn.control.session import KeyDerivation, KeyEstablished, MessageReceived, RenegotiationFailed, SessionFailed
+from twistvpn.control.session import KeyEstablished, MessageReceived, RenegotiationFailed, SessionFailed
 from twistvpn.control.verify import tls_failure_words
 from twistvpn.errors import ConfigError, KeyGone, NegotiationError, PushRejected
 from twistvpn.interfaces import ILinkReceiver
@@ -384,13 +384,8 @@ class ClientConnection:
 
     def _open_data(self, pushed: PushedOptions) -> None:
         data = self._settings.data
-        cipher = choose_cipher(data, pushed, self._server_occ)
-        derivation = KeyDerivation.EXPORTER if pushed.exporter_keys else KeyDerivation.PRF
-        self.peer.open_data(cipher, derivation, pushed.peer_id, packet_format(pushed, cipher))
-        self.peer.open_framing(choose_compression(data, pushed), pushed.fragment or data.fragment)
-        self.peer.install_key(0)
-        if "dyn-tls-crypt" in pushed.protocol_flags:
-            self.peer.session.use_dynamic_tls_crypt()
+        terms = data_terms(data, pushed, self._server_occ)
+        self.peer.begin_data(terms, choose_compression(data, pushed), pushed.fragment or data.fragment)
         self._set_keepalive(pushed)
 
     def _set_keepalive(self, pushed: PushedOptions) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twistvpn.control.session import KeyDerivation
 from twistvpn.crypto.ciphers import AEAD_CIPHERS, canonical_name
 from twistvpn.data.formats import PacketFormat
 from twistvpn.errors import NegotiationError
+from twistvpn.keying import DataTerms
 from twistvpn.wire.options import parse_occ
 
 if TYPE_CHECKING:
@@ -15,7 +17,19 @@ if TYPE_CHECKING:
     from twistvpn.wire.compression import Compression
 
 
-def choose_cipher(data: DataSettings, pushed: PushedOptions, server_occ: str) -> str:
+def data_terms(data: DataSettings, pushed: PushedOptions, server_occ: str) -> DataTerms:
+    """Raises `NegotiationError` where the server wants what we do not, or what cannot be."""
+    cipher = _choose_cipher(data, pushed, server_occ)
+    return DataTerms(
+        cipher,
+        KeyDerivation.EXPORTER if pushed.exporter_keys else KeyDerivation.PRF,
+        pushed.peer_id,
+        _packet_format(pushed, cipher),
+        "dyn-tls-crypt" in pushed.protocol_flags,
+    )
+
+
+def _choose_cipher(data: DataSettings, pushed: PushedOptions, server_occ: str) -> str:
     """The cipher that is pushed, or else the one of the server's options, or else our fallback.
 
     Raises `NegotiationError` where it is one that we do not want.
@@ -46,7 +60,7 @@ def choose_compression(data: DataSettings, pushed: PushedOptions) -> Compression
     return compression
 
 
-def packet_format(pushed: PushedOptions, cipher: str) -> PacketFormat:
+def _packet_format(pushed: PushedOptions, cipher: str) -> PacketFormat:
     """Raises `NegotiationError` where epochs are pushed without what they need."""
     if "aead-epoch" not in pushed.protocol_flags:
         return PacketFormat.CLASSIC

@@ -26,8 +26,8 @@ def agreed_options(
     accord = come_to_terms(Role.CLIENT, settings.data, info, event.remote.options, export)
     return replace(
         parse_pushed(mode.options, settings.device.dev_type),
-        cipher=accord.cipher,
+        cipher=accord.terms.cipher,
         exporter_keys="tls-ekm" in accord.flags,
-        peer_id=accord.peer_id,
+        peer_id=accord.terms.peer_id,
         protocol_flags=accord.flags,
     )

@@ -325,12 +325,8 @@ class ServerConnection:
             self._turn_away(error)
             return
         if is_first:
-            peer.open_data(agreement.cipher, agreement.derivation, agreement.peer_id, agreement.packet_format)
-            peer.open_framing(compression, data.fragment)
             try:
-                peer.install_key(0)
-                if agreement.dynamic_tls_crypt:
-                    peer.session.use_dynamic_tls_crypt()
+                peer.begin_data(agreement.terms, compression, data.fragment)
             except NegotiationError as error:
                 self._turn_away(error)
                 return

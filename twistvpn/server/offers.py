@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from twistvpn.control.session import KeyDerivation
 from twistvpn.data.formats import PacketFormat, agreed_format
 from twistvpn.errors import NegotiationError
 from twistvpn.interfaces import DeviceType
+from twistvpn.keying import DataTerms
 from twistvpn.wire.options import NCP_2_CIPHERS, IvProto, iv_proto, parse_occ
 
 if TYPE_CHECKING:
@@ -32,13 +33,7 @@ _ADDRESS_OPTIONS = frozenset({"ifconfig", "ifconfig-ipv6"})
 class Agreement:
     """How data packets to one client look."""
 
-    cipher: str
-    derivation: KeyDerivation
-    peer_id: int | None
-    """None for clients that only know P_DATA_V1."""
-    packet_format: PacketFormat
-    dynamic_tls_crypt: bool
-    """Whether renegotiations are wrapped under a key of the session's own."""
+    terms: DataTerms
     pushed: tuple[str, ...]
     """The options that tell the client so."""
 
@@ -86,27 +81,28 @@ def agree(data: DataSettings, info: Mapping[str, str], occ: str, peer_id: int) -
     derivation = KeyDerivation.EXPORTER if IvProto.TLS_KEY_EXPORT in can else KeyDerivation.PRF
     if derivation is KeyDerivation.EXPORTER and IvProto.CC_EXIT not in can:
         pushed.append("key-derivation tls-ekm")
-    agreement = Agreement(
+    terms = DataTerms(
         cipher,
         derivation,
         peer_id if IvProto.DATA_V2 in can else None,
         agreed_format(data, can, cipher),
         IvProto.DYN_TLS_CRYPT in can,
-        tuple(pushed),
     )
-    flags = _protocol_flags(agreement, can)
-    return replace(agreement, pushed=(*pushed, f"protocol-flags {' '.join(flags)}")) if flags else agreement
+    flags = _protocol_flags(terms, can)
+    if flags:
+        pushed.append(f"protocol-flags {' '.join(flags)}")
+    return Agreement(terms, tuple(pushed))
 
 
-def _protocol_flags(agreement: Agreement, can: IvProto) -> list[str]:
+def _protocol_flags(terms: DataTerms, can: IvProto) -> list[str]:
     flags = []
     if IvProto.CC_EXIT in can:
         flags.append("cc-exit")
-        if agreement.derivation is KeyDerivation.EXPORTER:
+        if terms.derivation is KeyDerivation.EXPORTER:
             flags.append("tls-ekm")
-    if agreement.dynamic_tls_crypt:
+    if terms.dynamic_tls_crypt:
         flags.append("dyn-tls-crypt")
-    if agreement.packet_format is PacketFormat.EPOCH:
+    if terms.packet_format is PacketFormat.EPOCH:
         flags.append("aead-epoch")
     return flags
 

@@ -35,12 +35,8 @@ class PointToPointConnection(ServerConnection):
         self._accord = accord
         self._host.make_room(self)
         self.lease = Lease(self._host.peer_address, None)
-        self.peer_id = NO_PEER_ID if accord.peer_id is None else accord.peer_id
-        peer.open_data(accord.cipher, accord.derivation, accord.peer_id, accord.packet_format)
-        peer.open_framing(data.compression, data.fragment)
-        peer.install_key(0)
-        if "dyn-tls-crypt" in accord.flags:
-            peer.session.use_dynamic_tls_crypt()
+        self.peer_id = NO_PEER_ID if accord.terms.peer_id is None else accord.terms.peer_id
+        peer.begin_data(accord.terms, data.compression, data.fragment)
         self.stage = Stage.CONNECTED
         self._host.connected(self)
 

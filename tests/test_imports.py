@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compiled": set(),
     "errors": set(),
     "version": set(),
+    "interrupts": set(),
     "verbosity": set(),
     "privileges": {"config.settings", "errors"},
     "status_file": {"verbosity"},

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +26,6 @@ from twistvpn.verbosity import set_verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from twistvpn.config.settings import Settings
 
@@ -208,3 +211,21 @@ def test_a_disk_that_is_full_keeps_nobody_from_starting(tmp_path: Path, monkeypa
     path = str(tmp_path / "status")
     _make_files({"status": path}, None)
     assert asked == [path]
+
+
+def test_an_interrupt_while_it_loads_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    config = tmp_path / "slow.conf"
+    os.mkfifo(config)
+    with (
+        subprocess.Popen(
+            [sys.executable, "-m", "twisted", "vpn", "--config", config],
+            cwd=Path(__file__).resolve().parents[1],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process,
+        config.open("w"),
+    ):  # opens once the other end reads it
+        process.send_signal(signal.SIGINT)
+        told, _ = process.communicate(timeout=60)
+    assert (process.returncode, told) == (-signal.SIGINT, "")

@@ -20,7 +20,7 @@ from twistvpn.data.lone import LoneTable
 from twistvpn.errors import ConfigError, NegotiationError
 from twistvpn.interfaces import Frame
 from twistvpn.memory import MemoryNetwork
-from twistvpn.point_to_point import COMMON_PEER_ID, come_to_terms, peer_info
+from twistvpn.point_to_point import COMMON_PEER_ID, come_to_terms, is_for_many, peer_info
 from twistvpn.server.point_to_point import comes_from
 from twistvpn.wire.options import IvProto
 from twistvpn.wire.roles import Role
@@ -96,6 +96,19 @@ def test_without_negotiation_the_fallback_counts_then_what_the_other_end_names()
     assert come_to_terms(Role.SERVER, DataSettings(), {}, "V4,cipher AES-256-GCM", export).terms.cipher == "AES-256-GCM"
     with pytest.raises(NegotiationError, match="data-ciphers-fallback"):
         come_to_terms(Role.SERVER, DataSettings(), {}, "V4,cipher BF-CBC", export)
+
+
+@pytest.mark.parametrize(
+    ("info", "occ", "many"),
+    [
+        ({}, "V4,dev-type tun,cipher AES-256-GCM,tls-server", True),
+        ({}, "V4,dev-type tun,ifconfig 10.9.0.1 10.9.0.2,tls-server", False),  # an end before 2.6
+        ({}, "", False),
+        (peer_info(DataSettings()), "V4,dev-type tun,tls-server", False),
+    ],
+)
+def test_a_server_for_many_is_known_by_its_silence(info: dict[str, str], occ: str, *, many: bool) -> None:
+    assert is_for_many(info, occ) is many
 
 
 def test_the_lone_table_gives_everything_to_the_other_end() -> None:

@@ -74,6 +74,14 @@ def come_to_terms(
     )
 
 
+def is_for_many(info: Mapping[str, str], occ: str) -> bool:
+    """Whether an end that has told `info` and `occ` is rather a server for many: it waits to be asked for options.
+
+    Such a server tells nothing of itself, and no addresses either.  Neither do ends before 2.6 without `ifconfig`.
+    """
+    return bool(occ) and IvProto.NCP_P2P not in iv_proto(info) and "ifconfig" not in parse_occ(occ)
+
+
 def _common_cipher(role: Role, ours: Sequence[str], info: Mapping[str, str]) -> str | None:
     """The first of the TLS server's list that the TLS client has too."""
     theirs = [name.upper() for name in info.get("IV_CIPHERS", "").split(":")]

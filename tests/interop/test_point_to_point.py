@@ -91,6 +91,17 @@ def test_two_ends_with_addresses_of_their_own(
     for stock in (peer for peer in made if peer.kind == STOCK):
         assert not stock.process.lines(r"WARNING: '(?!.*(cipher|auth|keysize|link-mtu|proto|tls-))")
         assert stock.process.lines("Control Channel")
+    assert not any(peer.process.lines("a server for many") for peer in made)
+
+
+@pytest.mark.parametrize("kind", [OURS, STOCK])
+def test_an_end_that_should_have_asked_a_server_for_its_options_says_so(lab: Lab, kind: str) -> None:
+    lab.server(kind).start()
+    client = lab.client(OURS)
+    text = client.config.read_text()
+    client.config.write_text(text.replace("client\n", f"tls-client\nifconfig {THERE} {HERE}\n", 1))
+    client.process.start()
+    client.process.wait_for_line("seems to be a server for many.* write client in the place of tls-client")
 
 
 @pytest.mark.parametrize(("server_kind", "client_kind"), KINDS)

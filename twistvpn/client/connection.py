@@ -22,6 +22,7 @@ from twistvpn.control.verify import tls_failure_words
 from twistvpn.errors import ConfigError, KeyGone, NegotiationError, PushRejected
 from twistvpn.interfaces import ILinkReceiver
 from twistvpn.link.addresses import readable
+from twistvpn.point_to_point import is_for_many
 from twistvpn.runs import is_data, uniform_parts
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.challenges import parse_dynamic
@@ -40,7 +41,7 @@ from twistvpn.wire.messages import (
     decode_message,
     encode_message,
 )
-from twistvpn.wire.options import printable
+from twistvpn.wire.options import parse_peer_info, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -230,6 +231,11 @@ class ClientConnection:
             self.log.warn("the server's options: {difference}", difference=printable(useless))
         mode = self._settings.point_to_point
         if mode is not None:
+            if is_for_many(parse_peer_info(event.remote.peer_info), self._server_occ):
+                self.log.warn(
+                    "the other end seems to be a server for many, which lets nothing through to who does not ask for "
+                    "its options; if so, write client in the place of tls-client and ifconfig"
+                )
             self._use(partial(agreed_options, self._settings, mode, event, self.peer.session.export))
             return
         self._established_at = self._clock.seconds()

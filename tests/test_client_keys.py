@@ -132,7 +132,7 @@ def test_a_cookie_is_not_taken_without_the_key() -> None:
     packet = stranger.returned(Opcode.P_CONTROL_V1)
     assert stranger.send(packet) == []
     assert stranger.send(packet._replace(opcode=Opcode.P_ACK_V1, message_id=None)) == []
-    assert drops(vpn) == {"authentication": 2}
+    assert drops(vpn) == {"control-key": 2}
 
 
 def test_a_cookie_is_one_clients_at_one_address() -> None:
@@ -184,7 +184,7 @@ def test_nobody_comes_in_without_a_key_where_there_is_no_shared_one() -> None:
     for key in (ControlKey.plain(), ControlKey.tls_crypt(SHARED, Role.CLIENT)):
         stranger.wrapping = key.new_wrapping()
         assert stranger.send(RESET._replace(opcode=Opcode.P_CONTROL_HARD_RESET_CLIENT_V2)) == []
-    assert drops(vpn) == {"authentication": 2}
+    assert drops(vpn) == {"control-key": 2}
 
 
 @pytest.mark.parametrize("control", ["tls-crypt", "tls-auth", "none"])
@@ -192,7 +192,7 @@ def test_a_server_without_it_ignores_its_clients(control: Literal["tls-crypt", "
     vpn = pair(control=control)
     stranger = Stranger(vpn, own_key(vpn))
     assert stranger.send(RESET) == []
-    assert drops(vpn) == {"authentication": 1}
+    assert drops(vpn) == {"control-key": 1}
 
 
 # Clients before 2.6

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fake_host import FakeHost
 from twistvpn.client.service import TRANSITIONS, ClientState, VpnClientService
 from twistvpn.config.load import parse
+from twistvpn.crypto.clientkey import ServerKey
+from twistvpn.crypto.statickey import StaticKey
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import Address, ILink, ILinkReceiver
 from twistvpn.memory import MemoryTun
@@ -320,3 +323,31 @@ def test_a_pushed_ping_exit_takes_the_place_of_a_ping_restart() -> None:
     vpn.network.loss = 1.0
     vpn.advance(30)
     assert vpn.client.fatal == "nothing heard for 20 s (ping-exit)"
+
+
+@pytest.mark.parametrize(
+    ("control", "question"),
+    [
+        ("tls-crypt", "does it have the tls-crypt key that we have"),
+        ("tls-auth", "does it have the tls-auth key that we have"),
+        ("tls-crypt-v2", "is our tls-crypt-v2 key made from the server's"),
+        ("none", "does it want no tls-crypt or tls-auth key"),
+    ],
+)
+@pytest.mark.parametrize("proto", ["udp", "tcp"])
+def test_a_server_that_does_not_answer_is_asked_about_once_for_each_try(
+    proto: Literal["udp", "tcp"], control: Literal["tls-crypt-v2", "tls-crypt", "tls-auth", "none"], question: str
+) -> None:
+    vpn = pair(connect=False, proto=proto, control="tls-crypt" if control == "none" else control)
+    vpn._control = control
+    vpn._static_key, vpn.server_key = StaticKey.generate().to_text(), ServerKey.generate()
+    client = vpn.add_client("stranger", "connect-retry 15 15")
+    with capturedLogs() as events:
+        vpn.server.start()
+        client.start()
+        vpn.advance(14)
+    told = [text for text in map(formatEvent, events) if question in text]
+    assert len(told) == 1
+    assert told[0].startswith("no answer from 192.0.2.1:1194: is a server there")
+    reason = "control-key" if control != "none" else "malformed"
+    assert set(vpn.server.factory.demux.drops) == {reason}

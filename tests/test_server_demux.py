@@ -113,7 +113,7 @@ def test_a_wrong_static_key_is_met_with_silence() -> None:
     vpn = pair(control="tls-crypt")
     stranger = Stranger(vpn)
     assert stranger.send(RESET._replace(payload=bytes(100))) == []
-    assert demux_of(vpn).drops["authentication"] == 1
+    assert demux_of(vpn).drops["control-key"] == 1
 
 
 def cookie(stranger: Stranger) -> bytes:

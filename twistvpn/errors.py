@@ -35,6 +35,12 @@ class AuthenticationFailure(WireError):
     reason = "authentication"
 
 
+class ForeignControlKey(AuthenticationFailure):
+    """A stranger's control packet that is under none of our keys."""
+
+    reason = "control-key"
+
+
 class ReplayedPacket(WireError):
     """A packet id that was seen before, or that is too old for the replay window."""
 

@@ -21,6 +21,7 @@ from twistvpn.client.peer_info import peer_info
 from twistvpn.client.predecessor import Predecessor
 from twistvpn.client.remotes import Ending, RemoteList
 from twistvpn.client.status import format_status
+from twistvpn.client.unanswered import Unanswered
 from twistvpn.consistency import local_occ_string
 from twistvpn.control.keys import control_key
 from twistvpn.control.tls import ControlTlsFactory
@@ -133,6 +134,7 @@ class VpnClientService(Service):
         self._attempt: Deferred[None] | None = None
         self._retry: IDelayedCall | None = None
         self._poll: IDelayedCall | None = None
+        self._unanswered: Unanswered | None = None
         self._status_chore: LoopingCall | None = None
         self._stopped: Deferred[None] | None = None
 
@@ -206,6 +208,9 @@ class VpnClientService(Service):
             if timer is not None and timer.active():
                 timer.cancel()
         self._retry = self._poll = None
+        if self._unanswered is not None:
+            self._unanswered.abandon()
+            self._unanswered = None
 
     def _release(self) -> None:
         self._retire_predecessor()
@@ -271,6 +276,7 @@ class VpnClientService(Service):
         self._connection = connection
         self._enter(ClientState.JOINING)
         self._poll = self._reactor.callLater(self._client.connect_timeout, self._no_answer)
+        self._unanswered = Unanswered(peer, self.settings.control, self._reactor)
         peer.session.connect(self._reactor.seconds())
         peer.pump()
 
@@ -376,6 +382,8 @@ class VpnClientService(Service):
         if self._link is not None:
             self._link.close()
             self._link = None
+        if self._unanswered is not None and self.state is ClientState.JOINING:
+            self._unanswered.ended()
         self._cancel_timers()
         if self.state is ClientState.STOPPED:
             return

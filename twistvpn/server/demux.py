@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from twistvpn.control.reliable import SEND_WINDOW
 from twistvpn.crypto.wrapping import packet_id_field
-from twistvpn.errors import WireError
+from twistvpn.errors import AuthenticationFailure, ForeignControlKey, WireError
 from twistvpn.interfaces import ILinkReceiver
 from twistvpn.runs import is_data, uniform_parts
 from twistvpn.verbosity import log_observer
@@ -230,9 +230,16 @@ class Demux:
         except WireError as error:
             self.drops[error.reason] += 1
 
+    def _open(self, datagram: Buffer) -> tuple[ControlKey, Opened]:
+        """Open a stranger's packet; counted apart where that fails, as it is how a wrong key shows."""
+        try:
+            key = self._keyring.key_of(datagram)
+            return key, key.open(datagram)
+        except AuthenticationFailure as error:
+            raise ForeignControlKey(str(error)) from error
+
     def _stranger_on_stream(self, link: ILink, address: Address, datagram: Buffer) -> None:
-        key = self._keyring.key_of(datagram)
-        opened = key.open(datagram)
+        key, opened = self._open(datagram)
         if not _is_reset(opened.packet) or opened.packet.acks or link in self._by_stream:
             self.drops["unknown-session"] += 1
         else:
@@ -249,8 +256,7 @@ class Demux:
         return peer
 
     def _stranger(self, link: ILink, address: Address, datagram: Buffer) -> None:
-        key = self._keyring.key_of(datagram)
-        opened = key.open(datagram)
+        key, opened = self._open(datagram)
         packet = opened.packet
         now = self._clock.seconds()
         if _is_reset(packet):

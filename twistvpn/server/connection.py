@@ -351,10 +351,16 @@ class ServerConnection:
         is_there = self.stage is Stage.CONNECTED and self.peer.is_open
         return is_there and IvProto.PUSH_UPDATE in iv_proto(self.peer_info)
 
-    def push_update(self, options: Sequence[str]) -> None:
-        """Send it changed options; `control.push_update.checked_changes` has found nothing wrong with them."""
+    def push_update(self, options: Sequence[str]) -> bool:
+        """Send it changed options, in which `control.push_update.checked_changes` has found nothing wrong.
+
+        False where it does not take them.
+        """
+        if not self.can_update:
+            return False
         for update in split_push(options, "PUSH_UPDATE"):
             self.peer.send_message(encode_message(update))
+        return True
 
     def disconnect(self, reason: str, params: str = "") -> None:
         """Send the client away and let it come back.

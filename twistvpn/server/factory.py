@@ -390,7 +390,7 @@ class VpnFactory(Factory):
         for change in checked_changes(options):
             if change.name in {"ifconfig", "ifconfig-ipv6"}:
                 raise ConfigError(f"{change.name} is for one client; use push_update of its transport")
-        return sum(self.push_update_to(connection, options) for connection in list(self.connections.values()))
+        return sum(connection.push_update(options) for connection in list(self.connections.values()))
 
     def push_update_to(self, connection: ServerConnection, options: Sequence[str]) -> bool:
         """The same for one client, addresses too; see `TunnelTransport.push_update`."""
@@ -400,14 +400,18 @@ class VpnFactory(Factory):
         assert connection.lease is not None
         lease = changed_lease(connection.lease, changes)
         if lease != connection.lease:
-            self._book.change(connection, lease)
-            peer = connection.peer
-            self.routes.leave(peer, (*connection.lease.addresses, *connection.overrides.iroutes))
-            connection.lease = lease
-            self.routes.join(peer, self._networks_of(connection), self._port_of(connection))
-            self._protocols[peer].transport.getPeer().lease = lease
-        connection.push_update(options)
-        return True
+            self._move(connection, lease)
+        return connection.push_update(options)
+
+    def _move(self, connection: ServerConnection, lease: Lease) -> None:
+        """Give a connected client other addresses.  Raises `PoolExhausted` where one is somebody else's."""
+        assert connection.lease is not None
+        self._book.change(connection, lease)
+        peer = connection.peer
+        self.routes.leave(peer, (*connection.lease.addresses, *connection.overrides.iroutes))
+        connection.lease = lease
+        self.routes.join(peer, self._networks_of(connection), self._port_of(connection))
+        self._protocols[peer].transport.getPeer().lease = lease
 
     def enforce_crl(self) -> None:
         """Send away clients whose certificate the CRL has come to name."""

@@ -60,13 +60,13 @@ def read_control(directives: Directives, role: Role) -> ControlSettings:
         auth=_digest(directives, wrapping),
         max_packet_size=integer_of(directives, "max-packet-size", ControlSettings.max_packet_size, 154, 2048),
         disable_occ="disable-occ" in directives,
-        tls_timeout=positive_of(directives, "tls-timeout", 2.0),
-        hand_window=positive_of(directives, "hand-window", 60.0),
-        tran_window=seconds_of(directives, "tran-window", 3600.0),
+        tls_timeout=positive_of(directives, "tls-timeout", ControlSettings.tls_timeout),
+        hand_window=positive_of(directives, "hand-window", ControlSettings.hand_window),
+        tran_window=seconds_of(directives, "tran-window", ControlSettings.tran_window),
         reneg_sec=reneg_sec,
         reneg_jitter=reneg_jitter,
-        reneg_bytes=integer_of(directives, "reneg-bytes", 0, most=MAX_COUNT),
-        reneg_pkts=integer_of(directives, "reneg-pkts", 0, most=MAX_COUNT),
+        reneg_bytes=integer_of(directives, "reneg-bytes", ControlSettings.reneg_bytes, most=MAX_COUNT),
+        reneg_pkts=integer_of(directives, "reneg-pkts", ControlSettings.reneg_pkts, most=MAX_COUNT),
     )
 
 
@@ -116,13 +116,13 @@ def _key_direction(directives: Directives, tls_auth: Directive | None) -> int | 
 def _digest(directives: Directives, wrapping: ControlWrapping) -> str:
     directive = directives.last("auth")
     if directive is None:
-        return "SHA1"
+        return ControlSettings.auth
     name = directive.args[0]
     if name.lower() in NO_DIGEST:
         if wrapping is ControlWrapping.TLS_AUTH:
             raise directive.error("tls-auth needs a digest; use SHA256")
         directives.note(directive, "changes nothing here: the data ciphers authenticate by themselves")
-        return "SHA1"
+        return ControlSettings.auth
     try:
         hashlib_name(name)
     except ConfigError as error:
@@ -163,7 +163,7 @@ def read_data(directives: Directives, keepalive: Keepalive) -> DataSettings:
         ping_exit=keepalive.ping_exit,
         inactive=inactive,
         inactive_bytes=inactive_bytes,
-        session_timeout=seconds_of(directives, "session-timeout", 0.0),
+        session_timeout=seconds_of(directives, "session-timeout", DataSettings.session_timeout),
         mssfix=mssfix,
         mssfix_mode=mssfix_mode,
         compression=compression,
@@ -220,6 +220,8 @@ def _mssfix(directives: Directives) -> tuple[int | None, str]:
     if directive is None and largest is not None:
         return integer(largest, largest.args[0], 154, 2048), "mtu"
     if directive is None or not directive.args:
-        return None, "payload"
-    mode = choice(directive, directive.args[1], "mtu", "fixed") if len(directive.args) > 1 else "payload"
+        return DataSettings.mssfix, DataSettings.mssfix_mode
+    mode = DataSettings.mssfix_mode
+    if len(directive.args) > 1:
+        mode = choice(directive, directive.args[1], "mtu", "fixed")
     return integer(directive, directive.args[0], 0, 65535), mode

@@ -19,28 +19,22 @@ if TYPE_CHECKING:
     from twistvpn.overrides import ClientOverrides
 
 
-def check_distinct_addresses(
-    sections: Mapping[str, Sequence[Directive]], clients: Mapping[str, ClientOverrides]
-) -> None:
-    """Raise `ConfigError` where two sections [client NAME] want one address."""
-    wanted: dict[IPv4Address | IPv6Address, str] = {}
-    for name, overrides in clients.items():
-        for address in overrides.addresses:
-            if address in wanted:
-                line = next(item for item in sections[name] if "-push" in item.name)
-                raise line.error(f"{name} and {wanted[address]} want one address, {address}; give each its own")
-            wanted[address] = name
-
-
 def with_fixed_addresses(
-    lines: Sequence[Directive], server: ServerSettings, clients: Mapping[str, ClientOverrides]
+    lines: Sequence[Directive],
+    server: ServerSettings,
+    sections: Mapping[str, Sequence[Directive]],
+    clients: Mapping[str, ClientOverrides],
 ) -> dict[str, ClientOverrides]:
-    """`clients` with the addresses of `NAME ADDRESS [ADDRESS6]` lines.
+    """`clients`, which were read from `sections`, with the addresses of `NAME ADDRESS [ADDRESS6]` lines.
 
-    Raises `ConfigError` where a name or an address comes twice, or an address is not free for a client.
+    Raises `ConfigError` where an address is wanted twice or a line's name has one already, or where an address is not
+    free for a client.
     """
     merged = dict(clients)
-    wanted = {address: name for name, overrides in clients.items() for address in overrides.addresses}
+    wanted: dict[IPv4Address | IPv6Address, str] = {}
+    for name, overrides in clients.items():
+        if overrides.addresses:
+            _claim(wanted, name, overrides, next(item for item in sections[name] if "-push" in item.name))
     named: set[str] = set()
     for line in lines:
         if len(line.args) not in {2, 3}:
@@ -51,12 +45,19 @@ def with_fixed_addresses(
             raise line.error(f"{name} has an address already; keep one of the lines")
         named.add(name)
         fixed = read_overrides(_options(line, server), server)
-        for address in fixed.addresses:
-            if address in wanted:
-                raise line.error(f"{name} and {wanted[address]} want one address, {address}; give each its own")
-            wanted[address] = name
+        _claim(wanted, name, fixed, line)
         merged[name] = replace(before, ifconfig=fixed.ifconfig, ifconfig6=fixed.ifconfig6)
     return merged
+
+
+def _claim(
+    wanted: dict[IPv4Address | IPv6Address, str], name: str, overrides: ClientOverrides, line: Directive
+) -> None:
+    """Note in `wanted` whose the addresses are; `line` is where a mistake is told."""
+    for address in overrides.addresses:
+        if address in wanted:
+            raise line.error(f"{name} and {wanted[address]} want one address, {address}; give each its own")
+        wanted[address] = name
 
 
 def _options(line: Directive, server: ServerSettings) -> list[Directive]:

@@ -76,7 +76,7 @@ def _fragment(directives: Directives) -> FragmentLimit | None:
     directive = directives.last("fragment")
     if directive is None:
         return None
-    mode = choice(directive, directive.args[1], "mtu") if len(directive.args) > 1 else "payload"
+    mode = choice(directive, directive.args[1], "mtu") if len(directive.args) > 1 else FragmentLimit.mode
     return FragmentLimit(integer(directive, directive.args[0], _SMALLEST_FRAGMENT, 65535), mode)
 
 

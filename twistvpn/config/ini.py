@@ -12,7 +12,7 @@ from twistvpn.config.assemble import assemble, read_client, read_device, read_se
 from twistvpn.config.client_config import read_overrides
 from twistvpn.config.directive import Directives
 from twistvpn.config.endpoints import ini_listen, ini_remote
-from twistvpn.config.fixed import check_distinct_addresses, with_fixed_addresses
+from twistvpn.config.fixed import with_fixed_addresses
 from twistvpn.config.framing import refuse_compression
 from twistvpn.config.ini_lexer import lex_ini
 from twistvpn.config.networks import ini_route
@@ -119,8 +119,7 @@ def _with_clients(directives: Directives, settings: Settings, read: IniText) -> 
     clients = {name: read_overrides(items, server) for name, items in read.clients.items()}
     for items in read.clients.values():
         refuse_compression(items, settings.data.allow_compression)
-    check_distinct_addresses(read.clients, clients)
-    return replace(server, clients=with_fixed_addresses(fixed, server, clients))
+    return replace(server, clients=with_fixed_addresses(fixed, server, read.clients, clients))
 
 
 def _key(item: Listen | Remote) -> str:

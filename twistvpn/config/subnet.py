@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import TYPE_CHECKING
 
-from twistvpn.config.settings import PoolPersistence
+from twistvpn.config.settings import PoolPersistence, ServerSettings
 from twistvpn.config.values import choice, ipv4, ipv4_network, ipv6_interface, ipv6_network, is_netmask, seconds
 from twistvpn.interfaces import DeviceType
 
@@ -25,7 +25,7 @@ class Subnet:
 
     network: IPv4Network | None = None
     network6: IPv6Network | None = None
-    topology: str = "subnet"
+    topology: str = ServerSettings.topology
     address: IPv4Address | None = None
     address6: IPv6Address | None = None
     peer_address: IPv4Address | None = None
@@ -54,7 +54,7 @@ def _first(network: IPv4Network | None) -> IPv4Address:
 def topology_of(directives: Directives, dev_type: DeviceType) -> str:
     """The server's topology; subnet, as in stock 2.7, where nothing is said, and on a tap."""
     directive = directives.last("topology")
-    topology = "subnet" if directive is None else choice(directive, directive.args[0], *TOPOLOGIES)
+    topology = ServerSettings.topology if directive is None else choice(directive, directive.args[0], *TOPOLOGIES)
     return topology if dev_type is DeviceType.TUN else "subnet"
 
 

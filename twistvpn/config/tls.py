@@ -86,7 +86,7 @@ def _identity(
 def _verify_client_cert(directives: Directives) -> str:
     directive = directives.last("verify-client-cert")
     if directive is None or not directive.args:
-        return "require"
+        return TlsSettings.verify_client_cert
     mode = choice(directive, directive.args[0], "require", "optional", "none")
     if mode != "require" and "authenticators" not in directives:
         raise directive.error(f"{mode} lets anyone in without an authenticator; use INI syntax and its [server] auth")
@@ -123,7 +123,7 @@ def _verify_x509_name(directives: Directives) -> tuple[str, str] | None:
 def _versions(directives: Directives) -> tuple[str, str | None]:
     """The least and the greatest TLS version; 1.2 is the least that is spoken."""
     low, high = directives.last("tls-version-min"), directives.last("tls-version-max")
-    version_min, version_max = "1.2", None
+    version_min, version_max = TlsSettings.version_min, TlsSettings.version_max
     if low is not None:
         version_min = _version_min(directives, low)
     if high is not None:

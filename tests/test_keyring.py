@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from twistvpn.crypto.derive import DataKeys, DirectionKeys
-from twistvpn.data.keyring import DataKey, Keyring, Wear
+from twistvpn.data.keyring import DataKey, KeyLifetime, Keyring
 from twistvpn.data.limits import PACKET_ID_WRAP
 from twistvpn.errors import PacketIdExhausted
 from twistvpn.interfaces import Frame
@@ -141,9 +141,13 @@ def test_many_forgeries_want_a_new_key() -> None:
     assert keyring.must_renegotiate
 
 
-@pytest.mark.parametrize(("wear", "octets", "packets"), [(Wear(octets=1000), 1000, 1), (Wear(packets=50), 1, 50)])
-def test_a_key_that_has_done_what_the_admin_allows_wants_a_successor(wear: Wear, octets: int, packets: int) -> None:
-    keyring = Keyring(wear=wear)
+@pytest.mark.parametrize(
+    ("lifetime", "octets", "packets"), [(KeyLifetime(octets=1000), 1000, 1), (KeyLifetime(packets=50), 1, 50)]
+)
+def test_a_key_that_has_done_what_the_admin_allows_wants_a_successor(
+    lifetime: KeyLifetime, octets: int, packets: int
+) -> None:
+    keyring = Keyring(lifetime=lifetime)
     keyring.install(key(0), 0.0, 0.0)
     generation = keyring.sending(0.0)
     assert generation is not None
@@ -156,11 +160,11 @@ def test_a_key_that_has_done_what_the_admin_allows_wants_a_successor(wear: Wear,
 
 
 def test_what_is_looked_at_sixteen_times_on_the_way_to_a_limit() -> None:
-    assert Wear().look_every == 1 << 20
-    assert Wear(packets=1600).look_every == 100
-    assert Wear(octets=16 * 1400 * 10, packets=1600).look_every == 10
-    assert Wear(octets=1).look_every == Wear(packets=1).look_every == 1
-    assert Wear(octets=1 << 62).look_every == 1 << 20
+    assert KeyLifetime().look_every == 1 << 20
+    assert KeyLifetime(packets=1600).look_every == 100
+    assert KeyLifetime(octets=16 * 1400 * 10, packets=1600).look_every == 10
+    assert KeyLifetime(octets=1).look_every == KeyLifetime(packets=1).look_every == 1
+    assert KeyLifetime(octets=1 << 62).look_every == 1 << 20
 
 
 def test_who_negotiates_the_key_after_the_newest_has_the_newest() -> None:

@@ -21,7 +21,7 @@ from tests.recorders import RunRecorder
 from tests.running import in_reactor
 from twistvpn.interfaces import single
 from twistvpn.link import sharing
-from twistvpn.link.bridge import CLOSING
+from twistvpn.link.relay import CLOSING
 from twistvpn.link.sharing import PortShare, SharedPortFactory
 from twistvpn.link.sockets import open_tcp_listener
 from twistvpn.link.stream import IDLE_TIMEOUT, StreamLinkFactory

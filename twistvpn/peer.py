@@ -16,7 +16,7 @@ from twistvpn.consistency import OccAnswers, local_occ_string
 from twistvpn.control.events import RenegotiationBegun, RenegotiationFailed, SessionFailed
 from twistvpn.control.session import ControlSession
 from twistvpn.data.channel import Channel
-from twistvpn.data.keyring import Wear
+from twistvpn.data.keyring import KeyLifetime
 from twistvpn.data.layers import LAYERS
 from twistvpn.data.messages import OccKind
 from twistvpn.data.mss import ETHERNET_MTU
@@ -128,7 +128,7 @@ class Peer:
         self._linger_until = 0.0
         self._occ = OccAnswers(settings.device.mtu)
         self._why = ""
-        self._look_at = channel.wear.look_every
+        self._look_at = channel.lifetime.look_every
 
     @property
     def is_open(self) -> bool:
@@ -338,7 +338,7 @@ class Peer:
         """
         channel, activity = self.channel, self.timers.activity
         if activity is None:
-            self._look_at = channel.packets_in + channel.packets_out + channel.wear.look_every
+            self._look_at = channel.packets_in + channel.packets_out + channel.lifetime.look_every
         elif moved:
             activity.moved(moved, self._clock.seconds())
         if channel.must_renegotiate:
@@ -436,8 +436,8 @@ def build_peer(
     session = ControlSession(role, wrapping, tls, offer, settings.control, session_id)
     control = settings.control
     layer = LAYERS[settings.device.dev_type]
-    wear = Wear(control.reneg_bytes, control.reneg_pkts)
-    channel = Channel(tran_window=control.tran_window, layer=layer, wear=wear)
+    lifetime = KeyLifetime(control.reneg_bytes, control.reneg_pkts)
+    channel = Channel(tran_window=control.tran_window, layer=layer, lifetime=lifetime)
     peer = Peer(role, link, address, session, channel, settings, handler, deadlines, clock)
     channel.on_occ = peer.occ_received
     return peer

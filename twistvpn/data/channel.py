@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from twistvpn.data import kernel
-from twistvpn.data.keyring import TRAN_WINDOW, UNLIMITED, DataKey, Keyring, Wear
+from twistvpn.data.keyring import TRAN_WINDOW, UNLIMITED, DataKey, KeyLifetime, Keyring
 from twistvpn.data.layers import IP, Layer
 from twistvpn.data.messages import OCC_MAGIC, PING
 from twistvpn.errors import AuthenticationFailure, MalformedPacket, PacketIdExhausted, ReplayedPacket, UnknownKey
@@ -45,11 +45,11 @@ class Channel:
         "last_received",
         "last_sent",
         "layer",
+        "lifetime",
         "max_mss",
         "on_occ",
         "packets_in",
         "packets_out",
-        "wear",
     )
 
     def __init__(
@@ -59,12 +59,12 @@ class Channel:
         layer: Layer = IP,
         max_mss: int = 0,
         on_occ: Callable[[int, Buffer], None] | None = None,
-        wear: Wear = UNLIMITED,
+        lifetime: KeyLifetime = UNLIMITED,
     ) -> None:
-        self._keyring = Keyring(tran_window, wear)
+        self._keyring = Keyring(tran_window, lifetime)
         self.layer = layer
         """What the packets are."""
-        self.wear = wear
+        self.lifetime = lifetime
         self.max_mss = max_mss
         """Largest MSS that TCP over IPv4 may announce through the tunnel (`data.mss.max_mss`); 0 leaves it alone."""
         self.framing: Framing | None = None

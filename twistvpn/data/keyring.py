@@ -28,13 +28,17 @@ NEVER = math.inf
 """A time to send from: not before the peer is known to have the key."""
 
 
-class Wear(NamedTuple):
+class KeyLifetime(NamedTuple):
     """What the admin lets one key do, both directions together, before it wants a successor; 0 is no limit."""
 
     octets: int = 0
     """Bytes on the link (`reneg-bytes`)."""
     packets: int = 0
     """Datagrams (`reneg-pkts`)."""
+
+    def is_over(self, octets: int, packets: int) -> bool:
+        """Whether a key that has done so much has reached a limit."""
+        return 0 < self.octets <= octets or 0 < self.packets <= packets
 
     @property
     def look_every(self) -> int:
@@ -44,7 +48,7 @@ class Wear(NamedTuple):
         return max(1, min(by_octets, by_packets, _SELDOM))
 
 
-UNLIMITED = Wear()
+UNLIMITED = KeyLifetime()
 
 _LOOKS = 16
 _USUAL_SIZE = 1400
@@ -177,11 +181,11 @@ class Epochs:
 class Keyring:
     """The newest generation and the one before it."""
 
-    __slots__ = ("_lame_duck", "_newest", "_tran_window", "_wear")
+    __slots__ = ("_lame_duck", "_lifetime", "_newest", "_tran_window")
 
-    def __init__(self, tran_window: float = TRAN_WINDOW, wear: Wear = UNLIMITED) -> None:
+    def __init__(self, tran_window: float = TRAN_WINDOW, lifetime: KeyLifetime = UNLIMITED) -> None:
         self._tran_window = tran_window
-        self._wear = wear
+        self._lifetime = lifetime
         self._newest: Generation | None = None
         self._lame_duck: Generation | None = None
 
@@ -244,9 +248,7 @@ class Keyring:
     @property
     def must_renegotiate(self) -> bool:
         """Whether the newest key nears one of its limits, or has reached one of the admin's."""
-        newest, wear = self._newest, self._wear
+        newest, lifetime = self._newest, self._lifetime
         if newest is None:
             return False
-        if (wear.octets and newest.octets >= wear.octets) or (wear.packets and newest.packets >= wear.packets):
-            return True
-        return newest.must_renegotiate
+        return lifetime.is_over(newest.octets, newest.packets) or newest.must_renegotiate

@@ -17,8 +17,8 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from twistvpn.link.addresses import readable
-from twistvpn.link.bridge import BridgeEnd
 from twistvpn.link.connections import abort, cancel
+from twistvpn.link.relay import RelayEnd
 from twistvpn.link.single import SingleFactory
 from twistvpn.link.stream import IDLE_TIMEOUT, StreamLink, link_address
 from twistvpn.verbosity import log_observer
@@ -50,10 +50,10 @@ class PortShare:
         self._described = described
         self._clock = clock
         self._journal = journal
-        self._ends: set[BridgeEnd] = set()
+        self._ends: set[RelayEnd] = set()
         self._has_complained = False
 
-    def hand_on(self, transport: Any) -> BridgeEnd | None:
+    def hand_on(self, transport: Any) -> RelayEnd | None:
         """Connect a client's `transport` with the server behind us; returns what takes its bytes from now on.
 
         None where too many connections are handed on already.
@@ -64,17 +64,17 @@ class PortShare:
         if ITCPTransport.providedBy(transport):
             with suppress(AttributeError, OSError):  # TLS says it is TCP, whatever is below
                 transport.setTcpKeepAlive(True)
-        near = BridgeEnd(self._clock)
+        near = RelayEnd(self._clock)
         near.makeConnection(transport)  # type: ignore[no-untyped-call]  # it is Twisted's
         near.hold()
-        far = BridgeEnd(self._clock)
+        far = RelayEnd(self._clock)
         self._ends.add(near)
         attempt = self._endpoint.connect(SingleFactory(far))
         near.on_lost = partial(self._left, near, attempt.cancel)
         attempt.addCallbacks(lambda _: self._reached(near, far), lambda failure: self._not_reached(near, failure))
         return near
 
-    def _reached(self, near: BridgeEnd, far: BridgeEnd) -> None:
+    def _reached(self, near: RelayEnd, far: RelayEnd) -> None:
         self._has_complained = False
         client, ours = (cast("Any", end.transport) for end in (near, far))
         name = readable(link_address(client.getPeer()))
@@ -82,12 +82,12 @@ class PortShare:
         near.on_lost = partial(self._left, near, self._enter(ours.getHost(), client.getPeer()))
         near.join(far)
 
-    def _not_reached(self, near: BridgeEnd, failure: Failure) -> None:
+    def _not_reached(self, near: RelayEnd, failure: Failure) -> None:
         if near in self._ends:
             self._complain(f"cannot reach {self._described}: {failure.getErrorMessage()}")
             near.abort()
 
-    def _left(self, near: BridgeEnd, undo: Any) -> None:
+    def _left(self, near: RelayEnd, undo: Any) -> None:
         self._ends.discard(near)
         undo()
 
@@ -150,14 +150,14 @@ class SharedPortFactory(Factory):
 
 @implementer(IHalfCloseableProtocol)
 class SharedConnection(Protocol):
-    """A connection to a shared port: undecided, then a link's or a bridge's."""
+    """A connection to a shared port: undecided, then a link's or a relay's."""
 
     def __init__(self, links: StreamLinkFactory, share: PortShare, clock: IReactorTime) -> None:
         self._links = links
         self._share = share
         self._clock = clock
         self._opening = b""
-        self._taker: StreamLink | BridgeEnd | None = None
+        self._taker: StreamLink | RelayEnd | None = None
         self._timer: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
@@ -188,7 +188,7 @@ class SharedConnection(Protocol):
 
     def readConnectionLost(self) -> None:
         """The client has nothing more to say, which ends a link."""
-        if isinstance(self._taker, BridgeEnd):
+        if isinstance(self._taker, RelayEnd):
             self._taker.readConnectionLost()
         elif self._taker is not None:
             self._taker.close()

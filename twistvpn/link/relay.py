@@ -1,4 +1,4 @@
-"""Two stream connections joined, so that what one end says the other hears."""
+"""A relay: two stream connections joined, so that what one end says the other hears."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLOSING = 120.0
 
 
 @implementer(IHalfCloseableProtocol)
-class BridgeEnd(Protocol):
+class RelayEnd(Protocol):
     """One of the two.  Each reads only as fast as the other takes it; the end of a stream is passed on as such.
 
     `on_lost` is called once its connection is gone.
@@ -31,7 +31,7 @@ class BridgeEnd(Protocol):
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self.on_lost: Callable[[], None] | None = None
-        self._other: BridgeEnd | None = None
+        self._other: RelayEnd | None = None
         self._waiting: list[bytes] | None = []
         """What came before the ends were joined; None from then on."""
         self._has_ended = False
@@ -47,7 +47,7 @@ class BridgeEnd(Protocol):
         """Read no more until the ends are joined."""
         self._connection.pauseProducing()
 
-    def join(self, other: BridgeEnd) -> None:
+    def join(self, other: RelayEnd) -> None:
         """Join two ends that are both connected."""
         for here, there in ((self, other), (other, self)):
             here._other = there

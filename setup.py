@@ -22,8 +22,8 @@ setup(
         ),
         Extension(
             "twistvpn.link._datagrams",
-            sources=[str(LINK / "datagrams.c"), str(DATA / "values.c")],
-            depends=HEADERS,
+            sources=[*sorted(map(str, LINK.glob("*.c"))), str(DATA / "values.c")],
+            depends=[*HEADERS, *sorted(map(str, LINK.glob("*.h")))],
             extra_compile_args=FLAGS,
             optional=True,
         ),

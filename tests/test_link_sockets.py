@@ -18,7 +18,7 @@ from tests.running import in_reactor
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import NOTHING_ASKED, Multihome, SocketOptions
 from twistvpn.link.haproxy import server_endpoint
-from twistvpn.link.multihome import IPV6_PKTINFO, home_of
+from twistvpn.link.multihome import IPV6_PKTINFO, reply_pktinfo
 from twistvpn.link.sockets import (
     IP_MTU_DISCOVER,
     SO_MARK,
@@ -96,7 +96,7 @@ def test_tcp_on_one_version_alone_leaves_the_port_to_the_other() -> None:
 
 def test_what_the_kernel_does_not_say_is_no_home() -> None:
     short = (socket.IPPROTO_IPV6, IPV6_PKTINFO, b"short")
-    assert home_of([short], Multihome.ADDRESS) is None
+    assert reply_pktinfo([short], Multihome.ADDRESS) is None
 
 
 @in_reactor

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twistvpn.compiled import wanted
 from twistvpn.interfaces import Address, Multihome, Run
-from twistvpn.link.multihome import home_of
+from twistvpn.link.multihome import reply_pktinfo
 
 if TYPE_CHECKING:
     import socket
@@ -74,7 +74,7 @@ class DatagramReader:
                 continue
             segment = _segment_size(control, length) if control else length
             if multihome:
-                address = _path(address, home_of(control, multihome))
+                address = _path(address, reply_pktinfo(control, multihome))
             if not (is_open and address == sender and (segment == size or length < size)):
                 if sender is not None:
                     batch.append((Run(bytes(view[start:end]), size), sender))
@@ -95,8 +95,8 @@ def _segment_size(control: list[tuple[int, int, bytes]], length: int) -> int:
     return length
 
 
-def _path(address: tuple[Any, ...], home: bytes | None) -> Any:
-    return address if home is None else (*address, 0, 0, home) if len(address) == 2 else (*address, home)
+def _path(address: tuple[Any, ...], pktinfo: bytes | None) -> Any:
+    return address if pktinfo is None else (*address, 0, 0, pktinfo) if len(address) == 2 else (*address, pktinfo)
 
 
 _compiled = wanted("twistvpn.link._datagrams")

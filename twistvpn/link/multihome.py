@@ -44,7 +44,7 @@ def tell_destinations(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
 
 
-def home_of(control: Sequence[_ControlMessage], multihome: Multihome) -> bytes | None:
+def reply_pktinfo(control: Sequence[_ControlMessage], multihome: Multihome) -> bytes | None:
     """What makes an answer leave from where a datagram came to; None where the kernel has not said."""
     for level, kind, data in control:
         if level == socket.IPPROTO_IP and kind == IP_PKTINFO and len(data) >= IN_PKTINFO.size:

@@ -1,17 +1,10 @@
 /* The extension module twistvpn.link._datagrams: all datagrams that a UDP socket has, in one call. */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "sender.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <stddef.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "../../data/csrc/values.h"
-
-enum multihome { MULTIHOME_NO, MULTIHOME_ADDRESS, MULTIHOME_INTERFACE };
 
 enum {
     SLOTS = 64,
@@ -26,27 +19,10 @@ struct state {
     PyTypeObject *run; /* Run of twistvpn.interfaces */
 };
 
-union address {
-    struct sockaddr any;
-    struct sockaddr_in ipv4;
-    struct sockaddr_in6 ipv6;
-};
-
-/* What makes an answer leave from where a datagram came to; `length` is 0 where the kernel has not said. */
-struct home {
-    size_t length;
-    union {
-        struct in_pktinfo ipv4;
-        struct in6_pktinfo ipv6;
-        char bytes[sizeof(struct in6_pktinfo)];
-    } info;
-};
-
 /* Room for one datagram, or for those that UDP_GRO has joined. */
 struct slot {
     struct iovec data;
-    union address sender;
-    struct home home; /* of multihomed sockets; stays empty on others */
+    struct sender sender;
     union {
         char bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo))];
         struct cmsghdr aligned;
@@ -59,11 +35,10 @@ typedef struct {
     char *memory;
     struct slot slots[SLOTS];
     struct mmsghdr messages[SLOTS];
-    union address last_sender;
-    struct home last_home;
+    struct sender last_sender;
     PyObject *last_address; /* what Python calls the last sender */
     size_t control_size;
-    int multihome; /* Multihome of twistvpn.interfaces */
+    enum multihome multihome;
     int is_busy;
 } Reader;
 
@@ -77,7 +52,7 @@ static void clear_slots(Reader *self, unsigned count)
 {
     for (unsigned index = 0; index < count; index++) {
         struct msghdr *header = &self->messages[index].msg_hdr;
-        header->msg_namelen = sizeof(union address);
+        header->msg_namelen = sizeof self->slots[index].sender.address;
         header->msg_controllen = self->control_size;
     }
 }
@@ -119,82 +94,13 @@ static size_t segment_size(Reader *self, unsigned index)
     return self->messages[index].msg_len;
 }
 
-/* Note where the datagrams of the filled slots came to, as it goes back into an answer. */
-static void find_homes(Reader *self, unsigned count)
-{
-    for (unsigned index = 0; index < count; index++) {
-        struct msghdr *header = &self->messages[index].msg_hdr;
-        struct home *home = &self->slots[index].home;
-        home->length = 0;
-        for (struct cmsghdr *at = CMSG_FIRSTHDR(header); at; at = CMSG_NXTHDR(header, at)) {
-            if (at->cmsg_level == IPPROTO_IP && at->cmsg_type == IP_PKTINFO &&
-                at->cmsg_len >= CMSG_LEN(sizeof home->info.ipv4)) {
-                home->length = sizeof home->info.ipv4;
-                memcpy(&home->info.ipv4, CMSG_DATA(at), home->length);
-                home->info.ipv4.ipi_addr.s_addr = 0;
-                if (self->multihome != MULTIHOME_INTERFACE)
-                    home->info.ipv4.ipi_ifindex = 0;
-            } else if (at->cmsg_level == IPPROTO_IPV6 && at->cmsg_type == IPV6_PKTINFO &&
-                       at->cmsg_len >= CMSG_LEN(sizeof home->info.ipv6)) {
-                home->length = sizeof home->info.ipv6;
-                memcpy(&home->info.ipv6, CMSG_DATA(at), home->length);
-                if (self->multihome != MULTIHOME_INTERFACE)
-                    home->info.ipv6.ipi6_ifindex = 0;
-            }
-        }
-    }
-}
-
-static int is_same_home(const struct home *one, const struct home *other)
-{
-    return one->length == other->length && !memcmp(one->info.bytes, other->info.bytes, one->length);
-}
-
-static int is_same(const union address *one, const union address *other)
-{
-    if (one->any.sa_family != other->any.sa_family)
-        return 0;
-    if (one->any.sa_family == AF_INET)
-        return one->ipv4.sin_port == other->ipv4.sin_port &&
-               one->ipv4.sin_addr.s_addr == other->ipv4.sin_addr.s_addr;
-    return one->ipv6.sin6_port == other->ipv6.sin6_port && one->ipv6.sin6_flowinfo == other->ipv6.sin6_flowinfo &&
-           one->ipv6.sin6_scope_id == other->ipv6.sin6_scope_id &&
-           !memcmp(&one->ipv6.sin6_addr, &other->ipv6.sin6_addr, sizeof one->ipv6.sin6_addr);
-}
-
-static PyObject *make_address(const union address *sender, const struct home *home)
-{
-    char host[INET6_ADDRSTRLEN] = "";
-    unsigned port, flow = 0, scope = 0;
-    if (sender->any.sa_family == AF_INET) {
-        inet_ntop(AF_INET, &sender->ipv4.sin_addr, host, sizeof host);
-        port = ntohs(sender->ipv4.sin_port);
-        if (!home->length)
-            return Py_BuildValue("(sI)", host, port);
-    } else {
-        inet_ntop(AF_INET6, &sender->ipv6.sin6_addr, host, sizeof host);
-        port = ntohs(sender->ipv6.sin6_port);
-        flow = ntohl(sender->ipv6.sin6_flowinfo);
-        scope = sender->ipv6.sin6_scope_id;
-        if (!home->length)
-            return Py_BuildValue("(sIII)", host, port, flow, scope);
-    }
-    return Py_BuildValue("(sIIIy#)", host, port, flow, scope, home->info.bytes, (Py_ssize_t)home->length);
-}
-
 /* A new reference; the same object as long as the sender is the same. */
-static PyObject *address_of(Reader *self, const struct slot *slot)
+static PyObject *address_of(Reader *self, const struct sender *sender)
 {
-    const union address *sender = &slot->sender;
-    if (!self->last_address || !is_same(&self->last_sender, sender) || !is_same_home(&self->last_home, &slot->home)) {
-        if (sender->any.sa_family != AF_INET && sender->any.sa_family != AF_INET6) {
-            PyErr_SetString(PyExc_ValueError, "the socket is of neither IP version");
-            return NULL;
-        }
+    if (!self->last_address || !is_same_sender(&self->last_sender, sender)) {
         Py_CLEAR(self->last_address);
-        self->last_address = make_address(sender, &slot->home);
+        self->last_address = make_address(sender);
         self->last_sender = *sender;
-        self->last_home = slot->home;
     }
     return Py_XNewRef(self->last_address);
 }
@@ -210,8 +116,7 @@ static struct joined join(Reader *self, unsigned first, unsigned count)
             continue;
         size_t size = segment_size(self, run.end);
         if (!is_open || (size != run.size && length >= run.size) ||
-            !is_same(&self->slots[first].sender, &self->slots[run.end].sender) ||
-            (self->multihome && !is_same_home(&self->slots[first].home, &self->slots[run.end].home)))
+            !is_same_sender(&self->slots[first].sender, &self->slots[run.end].sender))
             break;
         is_open = size == run.size && length % size == 0;
         run.length += length;
@@ -233,7 +138,7 @@ static PyObject *gather(Reader *self, const struct joined *run)
 static PyObject *make_item(Reader *self, const struct state *state, const struct joined *run)
 {
     PyObject *made = named_tuple(state->run, 2, gather(self, run), PyLong_FromSize_t(run->size));
-    PyObject *address = made ? address_of(self, &self->slots[run->first]) : NULL;
+    PyObject *address = made ? address_of(self, &self->slots[run->first].sender) : NULL;
     PyObject *item = address ? PyTuple_Pack(2, made, address) : NULL;
     Py_XDECREF(made);
     Py_XDECREF(address);
@@ -276,8 +181,8 @@ static PyObject *reader_read(Reader *self, PyObject *Py_UNUSED(ignored))
     self->is_busy = 1;
     Py_BEGIN_ALLOW_THREADS
     count = receive_all(self, (int)fd, &error);
-    if (self->multihome)
-        find_homes(self, count);
+    for (unsigned index = 0; self->multihome && index < count; index++)
+        find_pktinfo(&self->slots[index].sender, &self->messages[index].msg_hdr, self->multihome);
     Py_END_ALLOW_THREADS
     PyObject *batch = make_batch(self, PyType_GetModuleState(Py_TYPE(self)), count, &empty);
     clear_slots(self, count);
@@ -311,7 +216,7 @@ static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *keywor
         slot->data = (struct iovec){self->memory + (size_t)index * STRIDE, LONGEST_DATAGRAM};
         header->msg_iov = &slot->data;
         header->msg_iovlen = 1;
-        header->msg_name = &slot->sender;
+        header->msg_name = &slot->sender.address;
         header->msg_control = &slot->control;
     }
     clear_slots(self, SLOTS);

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 from twisted.logger import Logger
@@ -36,12 +38,33 @@ def refresh_status_file(path: str, text: str) -> None:
 
 
 def hand_over_status_file(path: str, uid: int, gid: int) -> None:
-    """Make sure that the file is there and is a user's; -1 leaves user or group as it is.  Raises `OSError`."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    """Make sure that the file is there and is a user's; -1 leaves user or group as it is.  Raises `OSError`.
+
+    A file that is there already may be another one's second name, and may cease to be it at any moment, where others
+    can write in the folder: there nothing that is not the user's already is given away.
+    """
+    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
+        fd, is_ours = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o644), True
+    except FileExistsError:
+        fd, is_ours = os.open(path, flags), False
+    try:
+        there = os.fstat(fd)
+        if not stat.S_ISREG(there.st_mode):
+            raise OSError(errno.EINVAL, "it is no ordinary file")
+        if uid in {-1, there.st_uid} and gid in {-1, there.st_gid}:
+            return
+        if not is_ours and (there.st_nlink > 1 or _is_shared(Path(path).parent)):
+            raise OSError(errno.EPERM, "somebody else may have put it there; remove it")
         os.fchown(fd, uid, gid)
     finally:
         os.close(fd)
+
+
+def _is_shared(folder: Path) -> bool:
+    """Whether others than root and ourselves may put files there."""
+    found = folder.stat()
+    return found.st_uid not in {0, os.geteuid()} or bool(found.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def _write(fd: int, text: str) -> None:

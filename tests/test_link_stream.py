@@ -66,6 +66,7 @@ class StreamLinkTests(SynchronousTestCase):
         assert self.link.is_stream
         assert self.transport.producer is self.link
         assert self.transport.streaming
+        self.link.set_tos(0xB8)  # there is no socket to set it on
 
     def test_what_one_read_completes_is_one_batch(self) -> None:
         self.link.dataReceived(framed(b"one", b"two") + b"\0")
@@ -328,3 +329,16 @@ async def test_over_tcp_another_protocol_is_hung_up_on() -> None:
         await meeting.left.addTimeout(10, the_reactor())
     assert server.drops == {"malformed": 1}
     assert at_server.datagrams == [b"hello"]
+
+
+@in_reactor
+async def test_over_tcp_the_type_of_service_is_set_on_the_socket_below() -> None:
+    at_server, at_client = Meeting(), Meeting()
+    _, client = await meet(at_server, at_client)
+    client.set_tos(0xB8)
+    sock = cast("Any", client.transport).socket
+    assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == 0xB8
+    client.close()
+    for meeting in (at_server, at_client):
+        await meeting.left.addTimeout(10, the_reactor())
+    client.set_tos(0)

@@ -65,6 +65,27 @@ class LoopbackTests(LinkCase):
         verifyObject(IReadDescriptor, link)
         assert not link.is_stream
 
+    def test_what_is_sent_has_the_type_of_service_that_was_asked_for_last(self) -> None:
+        for host, level, receive, kind in (
+            ("127.0.0.1", socket.IPPROTO_IP, socket.IP_RECVTOS, socket.IP_TOS),
+            ("::1", socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, socket.IPV6_TCLASS),
+        ):
+            if host == "::1" and not HAS_IPV6:
+                continue
+            link = self.link(RunRecorder(), host)
+            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as there:
+                there.settimeout(10)
+                there.bind((host, 0))
+                there.setsockopt(level, receive, 1)
+                for tos in (0xB8, 0xB8, 0):
+                    link.set_tos(tos)
+                    link.send_runs([Run(b"abcd", 2)], there.getsockname())
+                    for _ in range(2):
+                        _, told, _, _ = there.recvmsg(10, 100)
+                        assert [(data[0], found) for _, found, data in told] == [(tos, kind)]
+            link.close()
+            link.set_tos(8)
+
     def exchange(self, server_host: str, client_host: str, reach: str) -> tuple[UdpLink, Address]:
         """Send there and back; return the server's link and the address it saw."""
         at_server, at_client = RunRecorder(), RunRecorder()

@@ -172,6 +172,9 @@ class ILink(Interface):
     def send_runs(runs: Sequence[Run], address: Address) -> None:
         """Send data packets.  What the socket or the peer cannot take is dropped and counted."""
 
+    def set_tos(tos: int) -> None:
+        """Send with this type of service (a byte) from now on, where the link has one: `passtos`."""
+
     def close() -> None:
         """Stop receiving and release the socket.  Calling it twice is harmless."""
 

@@ -248,6 +248,8 @@ class MemoryLink:
         self._receiver = receiver
         self._peer: MemoryLink | None = None
         self._last_arrival = 0.0
+        self.tos: list[int] = []
+        """What `set_tos` was called with."""
 
     @property
     def is_stream(self) -> bool:
@@ -274,6 +276,10 @@ class MemoryLink:
             for datagram in [datagram for run in runs for datagram in run.datagrams()]:
                 self._network.counts["sent"] += 1
                 self._network._schedule(self._peer, single(bytes(datagram)), self.address, delay)
+
+    def set_tos(self, tos: int) -> None:
+        """Remember it."""
+        self.tos.append(tos)
 
     def _stream_delay(self) -> float:
         """Return the network's delay, or more if what was sent before would be overtaken."""

@@ -20,6 +20,7 @@ from twistvpn.data.keyring import KeyLifetime
 from twistvpn.data.layers import LAYERS
 from twistvpn.data.messages import OccKind
 from twistvpn.data.mss import ETHERNET_MTU
+from twistvpn.data.tos import TOS_OF, split_by_tos
 from twistvpn.errors import WireError
 from twistvpn.keying import Keying
 from twistvpn.sizes import fit_link, largest_packet
@@ -418,6 +419,20 @@ class Peer:
         self._handler.peer_lost(self, why)
 
 
+class _TosPassingPeer(Peer):
+    """A peer whose packets hand their type of service on to what carries them (`passtos`)."""
+
+    __slots__ = ()
+
+    def send_frames(self, frames: Sequence[Frame]) -> None:
+        """See `Peer`: a send for each run of equal TOS.  What is sent beside packets has none, over datagrams."""
+        for tos, part in split_by_tos(frames, TOS_OF[self._settings.device.dev_type]):
+            self.link.set_tos(tos)
+            super().send_frames(part)
+        if not self.link.is_stream:
+            self.link.set_tos(0)
+
+
 def build_peer(
     role: Role,
     link: ILink,
@@ -438,6 +453,7 @@ def build_peer(
     layer = LAYERS[settings.device.dev_type]
     lifetime = KeyLifetime(control.reneg_bytes, control.reneg_pkts)
     channel = Channel(tran_window=control.tran_window, layer=layer, lifetime=lifetime)
-    peer = Peer(role, link, address, session, channel, settings, handler, deadlines, clock)
+    kind = _TosPassingPeer if settings.data.passtos else Peer
+    peer = kind(role, link, address, session, channel, settings, handler, deadlines, clock)
     channel.on_occ = peer.occ_received
     return peer

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.interop.netns import run
-from tests.interop.peers import OURS, PORT, STOCK
+from tests.interop.peers import GATEWAY, OURS, PORT, STOCK
 from tests.interop.process import Process
 from tests.interop.relay import READY
 from tests.interop.tunnel import Tunnel
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from tests.interop.peers import Client, Lab
 
 pytestmark = pytest.mark.interop
+
+ETH_P_ALL = 3
+EXPEDITED = 0xB8
+"""A TOS byte: the DSCP EF (RFC 3246)."""
 
 not_stock = pytest.mark.skipif(OURS == STOCK, reason="this is ours alone")
 
@@ -216,3 +222,24 @@ def test_behind_a_proxy_logs_and_status_name_the_client(make_lab: MakeLab, heade
     server.process.wait_for_line("left: ")
     assert server.process.lines(r"client/tcp:10\.99\.1\.2:\d+: left: ")
     assert not server.process.lines(r"127\.0\.0\.1")
+
+
+@pytest.mark.shows("passtos")
+@pytest.mark.parametrize("kind", [OURS, STOCK])
+@pytest.mark.parametrize("proto", ["udp", "tcp"])
+def test_datagrams_have_the_type_of_service_of_what_is_inside(make_lab: MakeLab, kind: str, proto: str) -> None:
+    lab = make_lab(Tunnel(proto))
+    lab.server(kind, "passtos").start()
+    client = lab.client(kind, "client", "passtos")
+    client.start()
+    with lab.server_host.open_socket(socket.AF_PACKET, socket.SOCK_DGRAM) as wire:
+        wire.bind(("outside1", ETH_P_ALL))
+        run(*client.namespace.command("ping", "-n", "-c", "2", "-i", "0.2", "-Q", "0xb8", GATEWAY))
+        wire.settimeout(0.2)
+        seen: set[int] = set()
+        with suppress(TimeoutError):
+            while len(seen) < 2:
+                packet, address = wire.recvfrom(2048)
+                if packet[:1] == b"\x45" and packet[1] == EXPEDITED:
+                    seen.add(address[2])
+    assert seen == {socket.PACKET_HOST, socket.PACKET_OUTGOING}, "both ways"

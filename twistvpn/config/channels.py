@@ -161,6 +161,7 @@ def read_data(directives: Directives, keepalive: Keepalive) -> DataSettings:
         ping=keepalive.ping,
         ping_restart=keepalive.ping_restart,
         ping_exit=keepalive.ping_exit,
+        passtos="passtos" in directives,
         inactive=inactive,
         inactive_bytes=inactive_bytes,
         session_timeout=seconds_of(directives, "session-timeout", DataSettings.session_timeout),

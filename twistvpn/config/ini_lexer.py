@@ -51,6 +51,7 @@ _COMMON = {
     "sndbuf": Form.WHOLE,
     "rcvbuf": Form.WHOLE,
     "mtu-disc": Form.WHOLE,
+    "passtos": Form.FLAG,
 }
 
 SECTIONS: dict[str, dict[str, Form]] = {

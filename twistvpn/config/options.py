@@ -115,6 +115,7 @@ _READ = [
     *_read("compress 0-1", "comp-lzo 0-1", "allow-compression 1-1", "fragment 1-2"),
     *_read("max-packet-size 1-1", "auth-nocache", "setenv 1-2", "disable-occ"),
     *_read("mark 1-1", "bind-dev 1-1", "sndbuf 1-1", "rcvbuf 1-1", "mtu-disc 1-1", "multihome 0-1", "float"),
+    *_read("passtos"),
 ]
 
 _READ_SERVER = [
@@ -175,7 +176,6 @@ _NO_EFFECT = [
         "queues and tables size themselves",
         "hash-size bcast-buffers tcp-queue-limit max-routes memstats fast-io",
     ),
-    *_no_effect("one send takes packets of many flows, which have no common type of service", "passtos"),
     *_no_effect("the tun-mtu alone counts", "tun-mtu-extra tun-mtu-max mtu-test"),
     *_no_effect("IPv6 needs no switch", "tun-ipv6"),
     *_no_effect("the device is /dev/net/tun", "dev-node disable-dco"),

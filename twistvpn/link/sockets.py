@@ -159,6 +159,14 @@ def _set_mtu_discover(sock: socket.socket, mode: int) -> None:
         sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, mode)
 
 
+def set_tos(sock: socket.socket, tos: int) -> None:
+    """Send with this type of service; what the kernel does not let us have (IP_TOS of ip(7)) is passed over."""
+    with suppress(OSError):
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
+
+
 def bind_refusal(proto: str, address: tuple[Any, ...], error: OSError) -> EnvironmentRefusal:
     """Say in one line why a 'udp' or 'tcp' socket cannot be bound to `address`, and what to do."""
     host, port = str(address[0]), int(address[1])

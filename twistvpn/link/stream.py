@@ -8,6 +8,7 @@ Source: wire-protocol draft, "TCP".
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +22,7 @@ from twistvpn.errors import MalformedPacket
 from twistvpn.interfaces import Address, Buffer, ILink, ILinkReceiver, Run
 from twistvpn.link.addresses import canonical_host, readable
 from twistvpn.link.connections import abort, cancel
+from twistvpn.link.sockets import set_tos
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.framing import Deframer, frame_one, frame_run, runs_of
 
@@ -88,6 +90,7 @@ class StreamLink(Protocol):
         self._silent = True
         """Nothing has come yet."""
         self._timer: IDelayedCall | None = None
+        self._tos = 0
 
     def connectionMade(self) -> None:
         """Tune the connection and wait for the first packet."""
@@ -169,6 +172,13 @@ class StreamLink(Protocol):
         self._queue.append(framed)
         self._queued += len(framed)
 
+    def set_tos(self, tos: int) -> None:
+        """See `ILink`; what waits to be sent goes with it too."""
+        sock = None if tos == self._tos else _socket_below(self.transport)
+        if sock is not None:
+            self._tos = tos
+            set_tos(sock, tos)
+
     def pauseProducing(self) -> None:
         """Queue from now on; the transport calls this when its buffer is full."""
         self._full = True
@@ -243,6 +253,16 @@ class StreamLinkFactory(Factory):
         )
         link.factory = self
         return link
+
+
+def _socket_below(transport: Any) -> socket.socket | None:
+    """The socket that a connection's bytes go to in the end, whatever is around it; None where that is no socket."""
+    while transport is not None:
+        sock = getattr(transport, "socket", None)
+        if isinstance(sock, socket.socket):
+            return sock
+        transport = getattr(transport, "transport", None)
+    return None
 
 
 def _count(run: Run) -> int:

@@ -26,6 +26,7 @@ from twistvpn.link.addresses import readable
 from twistvpn.link.datagrams import GRO_SIZE, MAX_DATAGRAM, SOL_UDP, UDP_GRO, OpenReader, open_reader
 from twistvpn.link.gathering import Gathering
 from twistvpn.link.multihome import CONTROL_SIZE, MultihomedSender
+from twistvpn.link.sockets import set_tos
 from twistvpn.verbosity import log_observer
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class UdpLink:
         self._gathering = Gathering()
         self._clock = clock
         self._sleep = sleep
+        self._tos = 0
         self._refused: dict[Address, int] = {}
         """Segment size from which the kernel refuses to segment towards an address."""
         reactor.addReader(self)
@@ -219,6 +221,12 @@ class UdpLink:
         else:
             reason = SEND_DROPS.get(code) or errno.errorcode.get(code, "other").lower()
         self.drops[reason] += datagrams
+
+    def set_tos(self, tos: int) -> None:
+        """See `ILink`."""
+        if tos != self._tos and self._open:
+            self._tos = tos
+            set_tos(self._socket, tos)
 
     def close(self) -> None:
         """Stop receiving and release the socket.  Calling it twice is harmless."""

@@ -108,6 +108,8 @@ class DataSettings:
     ping_restart: float = 0.0
     """Seconds without anything from the peer after which it counts as gone; 0 is never."""
     ping_exit: float = 0.0
+    passtos: bool = False
+    """Datagrams have the type of service of the packets inside them."""
     inactive: float = 0.0
     inactive_bytes: int = 0
     """Seconds after which a session ends in which fewer bytes of payload have moved; 0 is never."""

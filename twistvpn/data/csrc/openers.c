@@ -1,6 +1,8 @@
 /* The types of openers, one for each format of data packets. */
 #include "opener.h"
 
+#include "material.h"
+
 #include <structmember.h>
 
 /* An object without its key yet; NULL with an exception set where the window is none. */
@@ -12,88 +14,56 @@ static Opener *new_opener(PyTypeObject *type, Py_ssize_t window)
     return NULL;
 }
 
-/* The object, or NULL with an exception set where libcrypto has not taken its key. */
-static PyObject *finished(Opener *self, int is_open)
-{
-    if (self && !is_open && !PyErr_Occurred())
-        PyErr_SetString(PyExc_RuntimeError, "libcrypto does not take the key");
-    if (self && !is_open)
-        Py_CLEAR(self);
-    return (PyObject *)self;
-}
-
 static PyObject *opener_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"cipher", "key", "implicit_iv", "replay_window", "replay_time", NULL};
-    const char *name;
-    Py_buffer key, iv;
+    struct material given = {0};
     Py_ssize_t window;
     double seconds;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "sy*y*nd:Opener", names, &name, &key, &iv, &window, &seconds))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "sy*y*nd:Opener", names, &given.cipher_name, &given.key, &given.iv,
+                                     &window, &seconds))
         return NULL;
-    Opener *self = NULL;
-    const struct cipher *cipher = find_aead(name);
-    if (!cipher || (size_t)key.len < cipher->key_size || iv.len < IMPLICIT_IV)
-        PyErr_SetString(PyExc_ValueError, "no such cipher, or a key or IV of the wrong length");
-    else
-        self = new_opener(type, window);
+    Opener *self = is_aead_material(&given) ? new_opener(type, window) : NULL;
     int is_open = self && replay_open(&self->current.replay, (uint32_t)window, seconds) &&
-                  aead_open(&self->current.aead, OPENS, cipher, CLASSIC_ID, key.buf, iv.buf);
-    PyBuffer_Release(&key);
-    PyBuffer_Release(&iv);
-    return finished(self, is_open);
+                  aead_open(&self->current.aead, OPENS, given.cipher, CLASSIC_ID, given.key.buf, given.iv.buf);
+    return keyed(&given, (PyObject *)self, is_open);
 }
 
 static PyObject *epoch_opener_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"cipher", "key", "replay_window", "replay_time", NULL};
-    const char *name;
-    Py_buffer key;
+    struct material given = {0};
     Py_ssize_t window;
     double seconds;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "sy*nd:EpochOpener", names, &name, &key, &window, &seconds))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "sy*nd:EpochOpener", names, &given.cipher_name, &given.key,
+                                     &window, &seconds))
         return NULL;
-    Opener *self = NULL;
-    const struct cipher *cipher = find_aead(name);
-    if (!cipher || key.len < SECRET)
-        PyErr_SetString(PyExc_ValueError, "no such cipher, or a key of the wrong length");
-    else
-        self = new_opener(type, window);
+    Opener *self = is_epoch_material(&given) ? new_opener(type, window) : NULL;
     int is_open = 0;
     if (self && (self->epochs = new_array(1, sizeof *self->epochs))) {
         struct secret secret = {.epoch = 1};
-        memcpy(secret.bytes, key.buf, SECRET);
-        is_open = epochs_open(self->epochs, &self->current, cipher, &secret, (uint32_t)window, seconds);
+        memcpy(secret.bytes, given.key.buf, SECRET);
+        is_open = epochs_open(self->epochs, &self->current, given.cipher, &secret, (uint32_t)window, seconds);
         secret_forget(&secret);
     }
-    PyBuffer_Release(&key);
-    return finished(self, is_open);
+    return keyed(&given, (PyObject *)self, is_open);
 }
 
 static PyObject *cbc_opener_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"cipher", "key", "digest", "hmac_key", "replay_window", "replay_time", NULL};
-    const char *name, *digest_name;
-    Py_buffer key, hmac_key;
+    struct material given = {0};
     Py_ssize_t window;
     double seconds;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "sy*sy*nd:CbcOpener", names, &name, &key, &digest_name, &hmac_key,
-                                     &window, &seconds))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "sy*sy*nd:CbcOpener", names, &given.cipher_name, &given.key,
+                                     &given.digest_name, &given.hmac_key, &window, &seconds))
         return NULL;
-    Opener *self = NULL;
-    const struct cipher *cipher = find_cbc(name);
-    const EVP_MD *digest = find_digest(digest_name);
-    if (!cipher || !digest || (size_t)key.len < cipher->key_size || hmac_key.len < EVP_MD_get_size(digest))
-        PyErr_SetString(PyExc_ValueError, "no such cipher or digest, or a key of the wrong length");
-    else
-        self = new_opener(type, window);
+    Opener *self = is_cbc_material(&given) ? new_opener(type, window) : NULL;
     int is_open = 0;
     if (self && (self->cbc = new_array(1, sizeof *self->cbc)))
         is_open = replay_open(&self->current.replay, (uint32_t)window, seconds) &&
-                  cbc_open(self->cbc, OPENS, cipher, digest, key.buf, hmac_key.buf);
-    PyBuffer_Release(&key);
-    PyBuffer_Release(&hmac_key);
-    return finished(self, is_open);
+                  cbc_open(self->cbc, OPENS, given.cipher, given.digest, given.key.buf, given.hmac_key.buf);
+    return keyed(&given, (PyObject *)self, is_open);
 }
 
 static void opener_dealloc(Opener *self)

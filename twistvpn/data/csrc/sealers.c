@@ -1,6 +1,8 @@
 /* The types of sealers, one for each format of data packets. */
 #include "sealer.h"
 
+#include "material.h"
+
 #include <structmember.h>
 
 static PyObject *method_largest_text(Sealer *self, PyObject *size)
@@ -49,83 +51,48 @@ static Sealer *new_sealer(PyTypeObject *type, const Py_buffer *prefix)
     return self;
 }
 
-/* The object, or NULL with an exception set where libcrypto has not taken its key. */
-static PyObject *finished(Sealer *self, int is_open)
-{
-    if (self && !is_open && !PyErr_Occurred())
-        PyErr_SetString(PyExc_RuntimeError, "libcrypto does not take the key");
-    if (self && !is_open)
-        Py_CLEAR(self);
-    return (PyObject *)self;
-}
-
 static PyObject *sealer_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"cipher", "key", "implicit_iv", "prefix", NULL};
-    const char *name;
-    Py_buffer key, iv, prefix;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "sy*y*y*:Sealer", names, &name, &key, &iv, &prefix))
+    struct material given = {0};
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "sy*y*y*:Sealer", names, &given.cipher_name, &given.key, &given.iv,
+                                     &given.prefix))
         return NULL;
-    Sealer *self = NULL;
-    const struct cipher *cipher = find_aead(name);
-    if (!cipher || (size_t)key.len < cipher->key_size || iv.len < IMPLICIT_IV)
-        PyErr_SetString(PyExc_ValueError, "no such cipher, or a key or IV of the wrong length");
-    else
-        self = new_sealer(type, &prefix);
-    int is_open = self && aead_open(&self->aead, SEALS, cipher, CLASSIC_ID, key.buf, iv.buf);
-    PyBuffer_Release(&key);
-    PyBuffer_Release(&iv);
-    PyBuffer_Release(&prefix);
-    return finished(self, is_open);
+    Sealer *self = is_aead_material(&given) ? new_sealer(type, &given.prefix) : NULL;
+    int is_open = self && aead_open(&self->aead, SEALS, given.cipher, CLASSIC_ID, given.key.buf, given.iv.buf);
+    return keyed(&given, (PyObject *)self, is_open);
 }
 
 static PyObject *epoch_sealer_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"cipher", "key", "prefix", NULL};
-    const char *name;
-    Py_buffer key, prefix;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "sy*y*:EpochSealer", names, &name, &key, &prefix))
+    struct material given = {0};
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "sy*y*:EpochSealer", names, &given.cipher_name, &given.key,
+                                     &given.prefix))
         return NULL;
-    Sealer *self = NULL;
-    const struct cipher *cipher = find_aead(name);
-    if (!cipher || key.len < SECRET)
-        PyErr_SetString(PyExc_ValueError, "no such cipher, or a key of the wrong length");
-    else
-        self = new_sealer(type, &prefix);
+    Sealer *self = is_epoch_material(&given) ? new_sealer(type, &given.prefix) : NULL;
     int is_open = 0;
     if (self) {
-        self->cipher = cipher;
+        self->cipher = given.cipher;
         self->secret.epoch = 1;
-        memcpy(self->secret.bytes, key.buf, SECRET);
-        is_open = secret_open(&self->secret, &self->aead, SEALS, cipher);
+        memcpy(self->secret.bytes, given.key.buf, SECRET);
+        is_open = secret_open(&self->secret, &self->aead, SEALS, given.cipher);
     }
-    PyBuffer_Release(&key);
-    PyBuffer_Release(&prefix);
-    return finished(self, is_open);
+    return keyed(&given, (PyObject *)self, is_open);
 }
 
 static PyObject *cbc_sealer_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"cipher", "key", "digest", "hmac_key", "prefix", NULL};
-    const char *name, *digest_name;
-    Py_buffer key, hmac_key, prefix;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "sy*sy*y*:CbcSealer", names, &name, &key, &digest_name, &hmac_key,
-                                     &prefix))
+    struct material given = {0};
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "sy*sy*y*:CbcSealer", names, &given.cipher_name, &given.key,
+                                     &given.digest_name, &given.hmac_key, &given.prefix))
         return NULL;
-    Sealer *self = NULL;
-    const struct cipher *cipher = find_cbc(name);
-    const EVP_MD *digest = find_digest(digest_name);
-    if (!cipher || !digest || (size_t)key.len < cipher->key_size || hmac_key.len < EVP_MD_get_size(digest))
-        PyErr_SetString(PyExc_ValueError, "no such cipher or digest, or a key of the wrong length");
-    else
-        self = new_sealer(type, &prefix);
+    Sealer *self = is_cbc_material(&given) ? new_sealer(type, &given.prefix) : NULL;
     int is_open = 0;
     if (self && (self->cbc = new_array(1, sizeof *self->cbc)))
-        is_open = cbc_open(self->cbc, SEALS, cipher, digest, key.buf, hmac_key.buf);
-    PyBuffer_Release(&key);
-    PyBuffer_Release(&hmac_key);
-    PyBuffer_Release(&prefix);
-    return finished(self, is_open);
+        is_open = cbc_open(self->cbc, SEALS, given.cipher, given.digest, given.key.buf, given.hmac_key.buf);
+    return keyed(&given, (PyObject *)self, is_open);
 }
 
 static void sealer_dealloc(Sealer *self)

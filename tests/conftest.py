@@ -38,6 +38,6 @@ def each_kernel(request: pytest.FixtureRequest) -> Iterator[kernel.Kernel]:
     if chosen is None:
         pytest.skip("the compiled kernel was not built")
     with pytest.MonkeyPatch.context() as patch:
-        for name in kernel.__all__:
+        for name in pure.__all__:
             patch.setattr(kernel, name, getattr(chosen, name))
         yield chosen

@@ -20,26 +20,6 @@ if TYPE_CHECKING:
     from twistvpn.data.opened import Opened
     from twistvpn.interfaces import Buffer, Frame, Run
 
-__all__ = [
-    "NAME",
-    "CbcOpener",
-    "CbcSealer",
-    "EpochOpener",
-    "EpochSealer",
-    "Opener",
-    "Sealer",
-    "by_destination",
-    "by_ethernet_source",
-    "by_source",
-    "by_stations",
-    "clamp_mss",
-    "coalesce",
-    "coalesce_ethernet",
-    "segment",
-    "segment_ethernet",
-    "sort_ethernet",
-]
-
 
 class AnySealer(Protocol):
     """See `batches.BatchSealer`."""

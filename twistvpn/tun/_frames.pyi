@@ -1,6 +1,0 @@
-from collections.abc import Sequence
-
-from twistvpn.interfaces import Frame
-
-def read_frames(fd: int, scratch: bytearray, header_size: int, reads: int, room: int, /) -> tuple[list[Frame], int]: ...
-def write_frames(fd: int, frames: Sequence[Frame], /) -> list[int]: ...

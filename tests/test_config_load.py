@@ -19,7 +19,7 @@ from tests.config_files import (
     make_files,
 )
 from twistvpn.config.directive import Directive
-from twistvpn.config.ini_lexer import ONE_CLIENT, SECTIONS
+from twistvpn.config.ini_options import ONE_CLIENT, SECTIONS
 from twistvpn.config.judge import judge
 from twistvpn.config.load import load, parse
 from twistvpn.config.options import ALIASES, OPTIONS, Treatment

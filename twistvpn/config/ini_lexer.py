@@ -7,12 +7,12 @@ take several values have one on each line; the lines after the first are indente
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from twistvpn.config.directive import Directive
+from twistvpn.config.ini_options import DIRECTIVES, SECTIONS, SPACE, Form, client_of, forms_of, what_is_wrong
 from twistvpn.config.lexer import split_words
-from twistvpn.config.options import ALIASES, OPTIONS, Treatment, nearest
+from twistvpn.config.options import OPTIONS, nearest
 from twistvpn.config.settings import Origin
 from twistvpn.errors import ConfigError
 
@@ -20,221 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Form(Enum):
-    """How an option's value is read."""
-
-    WHOLE = "one value, spaces included"
-    WORDS = "words; double quotes hold one together"
-    WHOLE_LINES = "one value a line"
-    WORD_LINES = "words, one set a line"
-    FLAG = "yes or no"
-
-
-_COMMON = {
-    "ifconfig": Form.WORDS,
-    "ifconfig-ipv6": Form.WORDS,
-    "keepalive": Form.WORDS,
-    "ping": Form.WHOLE,
-    "ping-restart": Form.WHOLE,
-    "ping-exit": Form.WHOLE,
-    "explicit-exit-notify": Form.WHOLE,
-    "inactive": Form.WORDS,
-    "session-timeout": Form.WHOLE,
-    "route": Form.WORD_LINES,
-    "route-noexec": Form.FLAG,
-    "ifconfig-noexec": Form.FLAG,
-    "block-ipv6": Form.FLAG,
-    "user": Form.WHOLE,
-    "group": Form.WHOLE,
-    "mark": Form.WHOLE,
-    "bind-dev": Form.WHOLE,
-    "sndbuf": Form.WHOLE,
-    "rcvbuf": Form.WHOLE,
-    "mtu-disc": Form.WHOLE,
-    "passtos": Form.FLAG,
-}
-
-SECTIONS: dict[str, dict[str, Form]] = {
-    "server": {
-        "listen": Form.WHOLE_LINES,
-        "network": Form.WHOLE,
-        "network6": Form.WHOLE,
-        "address": Form.WHOLE,
-        "address6": Form.WHOLE,
-        "pool": Form.WHOLE,
-        "server-bridge": Form.WORDS,
-        "vlan-tagging": Form.FLAG,
-        "vlan-accept": Form.WHOLE,
-        "vlan-pvid": Form.WHOLE,
-        "stale-routes-check": Form.WORDS,
-        "pool6": Form.WHOLE,
-        "topology": Form.WHOLE,
-        "ifconfig-pool-persist": Form.WORDS,
-        "fixed-address": Form.WORD_LINES,
-        "push": Form.WHOLE_LINES,
-        "client-to-client": Form.FLAG,
-        "duplicate-cn": Form.FLAG,
-        "max-clients": Form.WHOLE,
-        "max-routes-per-client": Form.WHOLE,
-        "client-config-dir": Form.WHOLE,
-        "ccd-exclusive": Form.FLAG,
-        "ifconfig-push-constraint": Form.WORDS,
-        "connect-freq": Form.WORDS,
-        "connect-freq-initial": Form.WORDS,
-        "single-session": Form.FLAG,
-        "auth": Form.WHOLE_LINES,
-        "username-as-common-name": Form.FLAG,
-        "auth-user-pass-optional": Form.FLAG,
-        "auth-gen-token": Form.WORDS,
-        "auth-gen-token-secret": Form.WHOLE,
-        "multihome": Form.WHOLE,
-        "tcp-nodelay": Form.FLAG,
-        "port-share": Form.WORDS,
-        **_COMMON,
-    },
-    "client": {
-        "remote": Form.WHOLE_LINES,
-        "remote-random": Form.FLAG,
-        "connect-timeout": Form.WHOLE,
-        "connect-retry": Form.WORDS,
-        "connect-retry-max": Form.WHOLE,
-        "tls-exit": Form.FLAG,
-        "auth-user-pass": Form.WHOLE,
-        "auth-retry": Form.WHOLE,
-        "auth-nocache": Form.FLAG,
-        "static-challenge": Form.WORDS,
-        "push-peer-info": Form.FLAG,
-        "setenv": Form.WORD_LINES,
-        "topology": Form.WHOLE,
-        "pull-filter": Form.WORD_LINES,
-        "route-nopull": Form.FLAG,
-        "route-metric": Form.WHOLE,
-        "redirect-gateway": Form.WORDS,
-        "ifconfig": Form.WORDS,
-        "ifconfig-ipv6": Form.WORDS,
-        "route-gateway": Form.WHOLE,
-        "redirect-private": Form.WORDS,
-        "dns": Form.WORD_LINES,
-        "dhcp-option": Form.WORD_LINES,
-        "local": Form.WHOLE,
-        "lport": Form.WHOLE,
-        "float": Form.FLAG,
-        "http-proxy": Form.WORDS,
-        "http-proxy-option": Form.WORD_LINES,
-        "http-proxy-user-pass": Form.WHOLE,
-        "socks-proxy": Form.WORDS,
-        "outer-ca": Form.WHOLE,
-        "outer-name": Form.WHOLE,
-        **_COMMON,
-    },
-    "tls": {
-        "ca": Form.WHOLE,
-        "cert": Form.WHOLE,
-        "key": Form.WHOLE,
-        "pkcs12": Form.WHOLE,
-        "extra-certs": Form.WHOLE,
-        "crl-verify": Form.WHOLE,
-        "askpass": Form.WHOLE,
-        "remote-cert-tls": Form.WHOLE,
-        "verify-x509-name": Form.WORDS,
-        "verify-client-cert": Form.WHOLE,
-        "tls-version-min": Form.WHOLE,
-        "tls-version-max": Form.WHOLE,
-        "tls-cipher": Form.WHOLE,
-        "tls-ciphersuites": Form.WHOLE,
-        "tls-groups": Form.WHOLE,
-        "tls-cert-profile": Form.WHOLE,
-    },
-    "control": {
-        "tls-crypt": Form.WHOLE,
-        "tls-crypt-v2": Form.WORDS,
-        "tls-crypt-v2-max-age": Form.WHOLE,
-        "tls-auth": Form.WORDS,
-        "auth": Form.WHOLE,
-        "hand-window": Form.WHOLE,
-        "tran-window": Form.WHOLE,
-        "tls-timeout": Form.WHOLE,
-        "disable-occ": Form.FLAG,
-        "reneg-sec": Form.WORDS,
-        "reneg-bytes": Form.WHOLE,
-        "reneg-pkts": Form.WHOLE,
-    },
-    "data": {
-        "data-ciphers": Form.WHOLE,
-        "data-ciphers-fallback": Form.WHOLE,
-        "replay-window": Form.WORDS,
-        "mssfix": Form.WORDS,
-        "fragment": Form.WORDS,
-        "compress": Form.WHOLE,
-        "comp-lzo": Form.WHOLE,
-        "allow-compression": Form.WHOLE,
-        "max-packet-size": Form.WHOLE,
-    },
-    "device": {
-        "dev": Form.WHOLE,
-        "dev-type": Form.WHOLE,
-        "lladdr": Form.WHOLE,
-        "tun-mtu": Form.WHOLE,
-        "txqueuelen": Form.WHOLE,
-        "offload": Form.FLAG,
-    },
-    "log": {"verb": Form.WHOLE, "status": Form.WORDS},
-}
-"""Every section and its options."""
-
-ONE_CLIENT: dict[str, Form] = {
-    "ifconfig-push": Form.WORDS,
-    "ifconfig-ipv6-push": Form.WORDS,
-    "iroute": Form.WORD_LINES,
-    "push": Form.WHOLE_LINES,
-    "push-remove": Form.WHOLE_LINES,
-    "push-reset": Form.FLAG,
-    "disable": Form.FLAG,
-    "vlan-pvid": Form.WHOLE,
-    "max-routes-per-client": Form.WHOLE,
-    "ping": Form.WHOLE,
-    "ping-restart": Form.WHOLE,
-    "inactive": Form.WORDS,
-    "session-timeout": Form.WHOLE,
-    "compress": Form.WHOLE,
-    "comp-lzo": Form.WHOLE,
-}
-"""The options of a section [client NAME]."""
-
-_NAMES = {
-    ("server", "auth"): "authenticators",
-    ("client", "connect-timeout"): "server-poll-timeout",
-    ("device", "offload"): "no-offload",
-}
-"""Where an option is known by another name than in OpenVPN's syntax."""
-
-_WRITTEN = {
-    "port": "write listen = udp:PORT, or remote = udp:HOST:PORT",
-    "proto": "write listen = udp:PORT, or remote = udp:HOST:PORT",
-    "server": "write network = 10.8.0.0/24",
-    "server-ipv6": "write network6 = fd00:1:2:3::/64",
-    "ifconfig-pool": "write pool = FIRST-LAST",
-    "ifconfig-ipv6-pool": "write pool6 = FIRST/BITS",
-    "cipher": "write data-ciphers, or data-ciphers-fallback, in [data]",
-    "key-direction": "write it behind the key, tls-auth = ta.key 0, in [control]",
-    "iroute-ipv6": "write iroute in a section [client NAME]",
-    "route-ipv6": "write route = NETWORK/BITS",
-    "rport": "write remote = udp:HOST:PORT",
-    "server-poll-timeout": "write connect-timeout in [client]",
-    "connection": "write a line of remote for each",
-    "ncp-ciphers": "write data-ciphers in [data]",
-    "ecdh-curve": "write tls-groups in [tls]",
-    "remote-cert-eku": "write remote-cert-tls in [tls]",
-    "client-cert-not-required": "write verify-client-cert in [tls]",
-    **dict.fromkeys(
-        ("tls-server", "tls-client", "client", "pull", "mode"), "the section says it: [server] or [client]"
-    ),
-}
-"""How that is written here which OpenVPN's syntax has another name for."""
-
 _FLAGS = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
-
-_SPACE = " \t\r\v\f"
 
 
 @dataclass
@@ -280,21 +66,11 @@ def lex_ini(text: str, file: str) -> IniText:
     """
     options, sections = _split(text.removeprefix("\ufeff"), file)
     items: list[Directive] = []
-    clients: dict[str, list[Directive]] = {name: [] for section in sections if (name := _client_of(section))}
+    clients: dict[str, list[Directive]] = {name: [] for section in sections if (name := client_of(section))}
     for option in options:
-        client = _client_of(option.section)
+        client = client_of(option.section)
         (clients[client] if client else items).extend(_directives(option))
     return IniText(items, clients, sections)
-
-
-def _client_of(section: str) -> str:
-    """NAME of a section [client NAME], nothing of any other."""
-    kind, _, name = section.partition(" ")
-    return name.strip(_SPACE) if kind == "client" else ""
-
-
-def _forms(section: str) -> dict[str, Form]:
-    return ONE_CLIENT if _client_of(section) else SECTIONS[section]
 
 
 def _split(text: str, file: str) -> tuple[list[_Raw], dict[str, int]]:
@@ -303,8 +79,8 @@ def _split(text: str, file: str) -> tuple[list[_Raw], dict[str, int]]:
     section = ""
     current: _Raw | None = None
     for number, line in enumerate(text.split("\n"), 1):
-        content = _without_comment(line).strip(_SPACE)
-        indent = len(line) - len(line.lstrip(_SPACE))
+        content = _without_comment(line).strip(SPACE)
+        indent = len(line) - len(line.lstrip(SPACE))
         if not content:
             continue
         if current is not None and indent > current.indent:
@@ -324,7 +100,7 @@ def _without_comment(line: str) -> str:
     for position, character in enumerate(line):
         if character == '"':
             quoted = not quoted
-        elif character in "#;" and not quoted and (position == 0 or line[position - 1] in _SPACE):
+        elif character in "#;" and not quoted and (position == 0 or line[position - 1] in SPACE):
             return line[:position]
     return line
 
@@ -333,7 +109,7 @@ def _header(content: str, file: str, number: int, sections: dict[str, int]) -> s
     name = content[1:].removesuffix("]").strip()
     if not content.endswith("]"):
         raise ConfigError("the section's closing bracket is missing", file=file, line=number, option=content)
-    if client := _client_of(name):
+    if client := client_of(name):
         name = f"client {client}"
     elif name not in SECTIONS:
         known = ", ".join(f"[{known}]" for known in SECTIONS)
@@ -353,40 +129,17 @@ def _header(content: str, file: str, number: int, sections: dict[str, int]) -> s
 
 def _option(content: str, file: str, number: int, section: str) -> _Raw:
     name, equals, value = content.partition("=")
-    name, value = name.strip(_SPACE), value.strip(_SPACE)
+    name, value = name.strip(SPACE), value.strip(SPACE)
     raw = _Raw(section, Origin(file, number, name), 0)
     if not section:
         raise raw.error("stands before the first section")
     if not equals:
         raise raw.error("has no value; write it as NAME = VALUE")
-    if name not in _forms(section):
-        raise raw.error(_unknown(name, section))
+    if name not in forms_of(section):
+        raise raw.error(what_is_wrong(name, section))
     if value:
         raw.lines.append((number, value))
     return raw
-
-
-def _unknown(name: str, section: str) -> str:
-    """What is wrong with an option that the section does not have."""
-    option = OPTIONS.get(ALIASES.get(name, name))
-    if option is not None and option.treatment is Treatment.REFUSED:
-        return f"is not supported: {option.reason}"
-    if option is not None and option.treatment is Treatment.NO_EFFECT:
-        return f"changes nothing here: {option.reason}; remove it"
-    return f"unknown option in [{section}]{_mend_unknown(name, section)}"
-
-
-def _mend_unknown(name: str, section: str) -> str:
-    for other, names in SECTIONS.items():
-        if name in names:
-            return f"; it belongs in [{other}]"
-    if name in _WRITTEN:
-        return f"; {_WRITTEN[name]}"
-    if name in ONE_CLIENT:
-        return "; it belongs in a section [client NAME]"
-    if ALIASES.get(name, name) in OPTIONS:
-        return "; it has no place in this syntax, remove it"
-    return nearest(name, _forms(section)) or nearest(name, (n for names in SECTIONS.values() for n in names))
 
 
 def _check_duplicate(option: _Raw, earlier: list[_Raw]) -> None:
@@ -398,8 +151,8 @@ def _check_duplicate(option: _Raw, earlier: list[_Raw]) -> None:
 def _directives(option: _Raw) -> Iterator[Directive]:
     """The option's value as directives: one for each line, none for `no`."""
     name = option.origin.option
-    form = _forms(option.section)[name]
-    key = _NAMES.get((option.section, name), name)
+    form = forms_of(option.section)[name]
+    key = DIRECTIVES.get((option.section, name), name)
     if not option.lines:
         raise option.error("has no value")
     if form in {Form.WHOLE, Form.WORDS, Form.FLAG} and len(option.lines) > 1:

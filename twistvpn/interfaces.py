@@ -165,6 +165,7 @@ class ILink(Interface):
 
     is_stream: bool = Attribute("True where bytes arrive in order and the kernel retransmits (TCP, TLS).")
     local: str = Attribute("The local end for people to read, for example 'udp:0.0.0.0:1194'.")
+    header_size: int = Attribute("Bytes that it puts before each datagram, as proxies want it; 0 for a plain socket.")
 
     def send_control(datagram: Buffer, address: Address) -> None:
         """Send one control packet.  On a stream it goes before queued data and is never dropped for it."""

@@ -240,6 +240,8 @@ class MemoryLink:
     once either end is closed.
     """
 
+    header_size = 0
+
     def __init__(self, network: MemoryNetwork, receiver: ILinkReceiver, address: Address) -> None:
         self.address = address
         self.closed = False

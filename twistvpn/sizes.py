@@ -44,4 +44,5 @@ def _around(mode: str, link: ILink, address: Address) -> int:
 
 def _link_overhead(link: ILink, address: Address) -> int:
     is_ipv6 = ":" in address[0] and not address[0].startswith("::ffff:")
-    return link_overhead(IPV6_HEADER_SIZE if is_ipv6 else IPV4_HEADER_SIZE, is_stream=link.is_stream)
+    ip_header_size = IPV6_HEADER_SIZE if is_ipv6 else IPV4_HEADER_SIZE
+    return link_overhead(ip_header_size, is_stream=link.is_stream) + link.header_size

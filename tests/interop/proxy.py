@@ -7,13 +7,16 @@ import socketserver
 import sys
 import threading
 from contextlib import suppress
-from socket import SHUT_WR, create_connection
+from select import select
+from socket import AF_INET, SHUT_WR, SOCK_DGRAM, create_connection, inet_aton, inet_ntoa
+from socket import socket as Socket  # noqa: N812  a class
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from socket import socket
 
 LOGIN = sys.argv[1]
+UDP_ASSOCIATE = 3
 
 
 def copy(source: socket, sink: socket) -> None:
@@ -70,10 +73,39 @@ class Socks(Proxying):
             self.wfile.write(b"\1\1")
             return
         self.wfile.write(b"\5\0")  # the version is 1 in RFC 1929, and some stock clients want 5
-        *_, kind = self.exactly(4)
+        _, command, _, kind = self.exactly(4)
+        if command == UDP_ASSOCIATE:
+            self.exactly(4 + 2)
+            self.relay()
+            return
         assert kind == 3
         host = self.exactly(self.exactly(1)[0]).decode()
         self.hand_through(host, int.from_bytes(self.exactly(2), "big"), b"\5\0\0\1\x7f\0\0\1\0\0")
+
+    def relay(self) -> None:
+        """Carry datagrams as long as the connection stands; all answers go to whom the first one came from."""
+        with Socket(AF_INET, SOCK_DGRAM) as inside, Socket(AF_INET, SOCK_DGRAM) as outside:
+            inside.bind((self.request.getsockname()[0], 0))
+            outside.bind(("", 0))
+            address, port = inside.getsockname()
+            self.wfile.write(b"\5\0\0\1" + inet_aton(address) + port.to_bytes(2, "big"))
+            client = None
+            with self.request:
+                while True:
+                    ready, _, _ = select([self.request, inside, outside], [], [])
+                    if self.request in ready and not self.request.recv(1):
+                        sys.stdout.write("relays no longer\n")
+                        return
+                    if inside in ready:
+                        datagram, client = inside.recvfrom(1 << 16)
+                        assert datagram[:4] == b"\0\0\0\1"
+                        there = (inet_ntoa(datagram[4:8]), int.from_bytes(datagram[8:10], "big"))
+                        sys.stdout.write(f"datagram to {there[0]}:{there[1]}\n")
+                        outside.sendto(datagram[10:], there)
+                    if outside in ready and client is not None:
+                        datagram, source = outside.recvfrom(1 << 16)
+                        header = b"\0\0\0\1" + inet_aton(source[0]) + source[1].to_bytes(2, "big")
+                        inside.sendto(header + datagram, client)
 
 
 class Server(socketserver.ThreadingTCPServer):

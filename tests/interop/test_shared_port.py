@@ -160,6 +160,16 @@ sesame
 </http-proxy-user-pass>"""
 
 
+def proxying(lab: Lab) -> Process:
+    """The proxy, on the server's host."""
+    command = [sys.executable, "-m", "tests.interop.proxy", "joe:sesame"]
+    proxy = Process("proxy", lab.server_host, command, lab.directory)
+    lab.also(proxy)
+    proxy.start()
+    proxy.wait_for_line("proxying")
+    return proxy
+
+
 @pytest.mark.shows("http-proxy", "http-proxy-option", "http-proxy-user-pass", "socks-proxy")
 @pytest.mark.parametrize("kind", [OURS, STOCK])
 @pytest.mark.parametrize("option", [HTTP_PROXY, "socks-proxy 10.99.1.1 1080 {login}"], ids=["http", "socks"])
@@ -169,12 +179,27 @@ def test_a_client_behind_a_proxy(make_lab: MakeLab, kind: str, option: str) -> N
     login = lab.directory / "login"
     login.write_text("joe\nsesame\n")
     client = aim(lab.client(kind, "client", option.format(login=login)), f"remote localhost {PORT} tcp-client")
-    command = [sys.executable, "-m", "tests.interop.proxy", "joe:sesame"]
-    proxy = Process("proxy", lab.server_host, command, lab.directory)
-    lab.also(proxy)
-    proxy.start()
-    proxy.wait_for_line("proxying")
+    proxy = proxying(lab)
     client.start()
     lab.exchange(client, 2_000_000)
     assert proxy.lines(f"to localhost:{PORT}")
     assert proxy.lines("interop") or "socks" in option
+
+
+@pytest.mark.shows("socks-proxy")
+@pytest.mark.parametrize("kind", [OURS, STOCK])
+def test_a_client_over_udp_behind_a_socks_proxy(make_lab: MakeLab, kind: str) -> None:
+    lab = make_lab(Tunnel("udp"))
+    lab.server(STOCK if kind == OURS else OURS, "local 127.0.0.1").start()
+    login = lab.directory / "login"
+    login.write_text("joe\nsesame\n")
+    option = f"socks-proxy 10.99.1.1 1080 {login}"
+    client = aim(lab.client(kind, "client", option), f"remote localhost {PORT} udp4")
+    proxy = proxying(lab)
+    client.start()
+    lab.exchange(client, 1_000_000)
+    assert proxy.lines(f"datagram to 127.0.0.1:{PORT}")
+    if kind == OURS:
+        proxy.close()
+        client.process.wait_for_line("the connection closed .*trying again")
+    client.process.stop()

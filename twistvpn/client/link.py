@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import encodings.idna  # noqa: F401  what looks names up would load it late, when it may no longer be readable
 import socket
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -24,9 +25,11 @@ from twisted.internet.ssl import (
 from zope.interface import implementer
 
 from twistvpn.config.settings import ProxyKind
+from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import NOTHING_ASKED, SocketOptions
 from twistvpn.link.proxies import HttpConnect, ProxiedEndpoint, Socks5
 from twistvpn.link.sockets import PreparedReactor, open_udp_socket
+from twistvpn.link.socks_udp import SocksUdpLink, associate
 from twistvpn.link.stream import MAX_FRAME, StreamLinkFactory
 from twistvpn.link.udp import UdpLink
 
@@ -137,28 +140,54 @@ class LinkOpener:
             factory = StreamLinkFactory(receiver, self._reactor, max_frame=self._max_frame, idle=None)
             stream = await self._endpoint(remote, host).connect(factory)
             return stream, stream.address
+        if remote.proxy is not None:
+            relayed = await self._open_relayed(remote, remote.proxy, host, receiver)
+            return relayed, relayed.address
         is_ipv6 = ":" in host
-        family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
-        sock = open_udp_socket(self._settings.local or "", self._settings.local_port, family, self._options)
-        link = UdpLink(self._reactor, sock, receiver)
+        link = UdpLink(self._reactor, self._open_socket(host), receiver)
         if not is_ipv6:
             return link, (host, remote.port)
         plain, _, scope = host.partition("%")
         return link, (plain, remote.port, 0, socket.if_nametoindex(scope) if scope else 0)
 
+    def _open_socket(self, towards: str) -> socket.socket:
+        family = socket.AF_INET6 if ":" in towards else socket.AF_INET
+        return open_udp_socket(self._settings.local or "", self._settings.local_port, family, self._options)
+
+    async def _open_relayed(self, remote: Remote, proxy: Proxy, host: str, receiver: ILinkReceiver) -> SocksUdpLink:
+        """A link to `remote` by a SOCKS proxy whose address is `host`.
+
+        As in stock we look the server's name up ourselves, IPv4 first; a name that we do not know may be the proxy's.
+        """
+        target = remote.host
+        with suppress(NameNotFound):
+            found = await self.addresses(replace(remote, proxy=None))
+            target = next((address for address in found if ":" not in address), found[0])
+        timeout = self._settings.connect_timeout
+        association = await associate(self._tcp(host, proxy.port), host, proxy.credentials, self._reactor, timeout)
+        try:
+            sock = self._open_socket(association.relay[0])
+        except EnvironmentRefusal:
+            association.end()
+            raise
+        return SocksUdpLink(self._reactor, sock, association, (target, remote.port), receiver)
+
     def _endpoint(self, remote: Remote, host: str) -> Any:
         if remote.endpoint is not None:
             return clientFromString(PreparedReactor(self._reactor, self._options), remote.endpoint)
-        kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
-        settings, proxy = self._settings, remote.proxy
-        bind = (settings.local or "", settings.local_port) if settings.local or settings.local_port else None
-        connections = PreparedReactor(self._reactor, self._options)
-        port = remote.port if proxy is None else proxy.port
-        endpoint: Any = kind(connections, host, port, timeout=settings.connect_timeout, bindAddress=bind)
+        proxy = remote.proxy
+        endpoint: Any = self._tcp(host, remote.port if proxy is None else proxy.port)
         if proxy is not None:
             dialogue = partial(_dialogue, proxy, remote)
-            endpoint = ProxiedEndpoint(endpoint, dialogue, self._reactor, settings.connect_timeout)
+            endpoint = ProxiedEndpoint(endpoint, dialogue, self._reactor, self._settings.connect_timeout)
         return endpoint if remote.outer is None else wrapClientTLS(_outer_tls(remote.outer), endpoint)
+
+    def _tcp(self, host: str, port: int) -> Any:
+        kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
+        settings = self._settings
+        bind = (settings.local or "", settings.local_port) if settings.local or settings.local_port else None
+        connections = PreparedReactor(self._reactor, self._options)
+        return kind(connections, host, port, timeout=settings.connect_timeout, bindAddress=bind)
 
 
 def _dialogue(proxy: Proxy, remote: Remote) -> Dialogue:

@@ -23,7 +23,7 @@ def read_outside(remote: Remote, proto: str, own: Directives, general: Directive
     proxy = _proxy(own, general)
     if proxy is not None:
         directive, found = proxy
-        if remote.proto == "udp":
+        if remote.proto == "udp" and found.kind is ProxyKind.HTTP:
             raise directive.error(f"carries TCP alone, and {remote.host} is reached over UDP; write proto tcp")
         remote = replace(remote, proxy=found)
     if proto != "tls":

@@ -21,6 +21,15 @@ def readable(address: Address) -> str:
     return f"[{host}]:{port}"
 
 
+def is_address(host: str) -> bool:
+    """Whether it is an IP address, not a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def canonical_host(host: str) -> str:
     """An IP address in its one shortest spelling; raises `ValueError` for what is none.  A scope stays."""
     return str(ip_address(host))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IProtocol, IProtocolFactory, IReactorTime
     from twisted.python.failure import Failure
 
+    from twistvpn.interfaces import Address, Buffer
+
 MAX_HEADER = 8192
 """Bytes of a proxy's HTTP header."""
 
@@ -32,7 +34,8 @@ _STATUS = re.compile(rb"HTTP/1\.[0-9] ([0-9]{3})(?: ([^\r\n]*))?", re.ASCII)
 _CHALLENGE = re.compile(rb"^proxy-authenticate:[ \t]*([!-~]+)", re.ASCII | re.IGNORECASE | re.MULTILINE)
 
 _SOCKS = 5
-_CONNECT = 1
+CONNECT, UDP_ASSOCIATE = 1, 3
+"""What a SOCKS proxy may be asked for: a connection, or to relay datagrams."""
 _NO_AUTHENTICATION, _PASSWORD, _NO_METHOD = 0, 2, 0xFF
 _IPV4, _NAME, _IPV6 = 1, 3, 4
 _ADDRESS_SIZES = {_IPV4: 4, _IPV6: 16}
@@ -126,11 +129,16 @@ class HttpConnect:
 
 
 class Socks5:
-    """Asks a SOCKS 5 proxy for a connection to `host` (a name or an address) and `port`."""
+    """Asks a SOCKS 5 proxy for a connection to `host` (a name or an address) and `port`, or for another `command`."""
 
-    def __init__(self, host: str, port: int, credentials: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self, host: str, port: int, credentials: tuple[str, str] | None = None, command: int = CONNECT
+    ) -> None:
         self.rest: bytes | None = None
-        self._target = _socks_address(host) + port.to_bytes(2, "big")
+        self.bound: tuple[str, int] = ("", 0)
+        """Once the proxy has agreed, its end towards the server, or where it takes datagrams: address or name, port."""
+        self._command = command
+        self._target = socks_address(host, port)
         self._credentials = credentials
         self._heard = b""
         self._next: Callable[[], bytes | None] = self._method
@@ -183,7 +191,7 @@ class Socks5:
 
     def _ask(self) -> bytes:
         self._next = self._reply
-        return bytes([_SOCKS, _CONNECT, 0]) + self._target
+        return bytes([_SOCKS, self._command, 0]) + self._target
 
     def _reply(self) -> bytes | None:
         head = self._heard[:5]
@@ -197,19 +205,40 @@ class Socks5:
         size = 1 + first if kind == _NAME else _ADDRESS_SIZES.get(kind)
         if size is None:
             raise ProxyRefusal("the proxy does not speak SOCKS 5")
-        if self._take(4 + size + 2) is None:
+        reply = self._take(4 + size + 2)
+        if reply is None:
             return None
+        self.bound = _bound(kind, reply[4:])
         self.rest = self._heard
         return b""
 
 
-def _socks_address(host: str) -> bytes:
+def socks_address(host: str, port: int) -> bytes:
+    """An address or a name, and a port, as SOCKS writes them."""
+    number = port.to_bytes(2, "big")
     try:
         address = ip_address(host)
     except ValueError:
         name = host.encode("idna") if not host.isascii() else host.encode()
-        return bytes([_NAME, len(name)]) + name
-    return bytes([_IPV4 if isinstance(address, IPv4Address) else _IPV6]) + address.packed
+        return bytes([_NAME, len(name)]) + name + number
+    return bytes([_IPV4 if isinstance(address, IPv4Address) else _IPV6]) + address.packed + number
+
+
+def _bound(kind: int, text: bytes) -> tuple[str, int]:
+    host = _words(text[1:-2]) if kind == _NAME else str(ip_address(text[:-2]))
+    return host, int.from_bytes(text[-2:], "big")
+
+
+def read_socks_address(datagram: Buffer, at: int) -> tuple[Address | None, int] | None:
+    """The address that stands at `at`, and where it ends; None in its place for a name, None where there is none."""
+    kind = datagram[at] if at < len(datagram) else 0
+    size = _ADDRESS_SIZES.get(kind)
+    if kind == _NAME and at + 1 < len(datagram):
+        size = 1 + datagram[at + 1]
+    if size is None or len(datagram) < at + 1 + size + 2:
+        return None
+    end = at + 1 + size + 2
+    return (None if kind == _NAME else _bound(kind, bytes(datagram[at + 1 : end]))), end
 
 
 def _words(text: bytes) -> str:

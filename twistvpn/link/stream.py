@@ -64,6 +64,7 @@ class StreamLink(Protocol):
 
     _log = Logger(observer=log_observer)
     is_stream = True
+    header_size = 0
     local = "stream"
 
     def __init__(

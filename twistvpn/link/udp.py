@@ -88,6 +88,7 @@ class UdpLink:
 
     _log = Logger(observer=log_observer)
     is_stream = False
+    header_size = 0
 
     def __init__(
         self,

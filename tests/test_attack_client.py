@@ -139,7 +139,7 @@ def test_pushes_without_end_are_not_collected() -> None:
 
 def test_the_end_of_tls_together_with_the_options() -> None:
     server = HostileServer()
-    key = server.peer.session._keys[0]
+    key = next(iter(server.peer.session._keys))
     write, written = key._transport.write, list[bytes]()
     key._transport.write = written.append  # type: ignore[method-assign,assignment]
     key.send(f"PUSH_REPLY,{ADDRESSES}")

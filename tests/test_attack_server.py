@@ -166,7 +166,7 @@ def test_who_dies_while_he_is_looked_at_evicts_nobody() -> None:
     assert first.pushed
     second = ScriptedClient(vpn, name="alice", port=5002)
     vpn.network.keep = lambda _data, _source, destination: destination != ("203.0.113.1", 5002)
-    tls = second.peer.session._keys[0]._tls
+    tls = next(iter(second.peer.session._keys))._tls
     assert tls is not None
     tls.loseConnection()
     second.peer.pump()
@@ -228,7 +228,7 @@ def test_an_old_client_that_renegotiates_before_it_asks_may_still_ask() -> None:
     client.renegotiate()
     assert client.keys == [0]
     vpn.advance(20)
-    current = client.peer.session._current
+    current = client.peer.session._keys.current
     assert current is not None
     current.send("PUSH_REQUEST")
     client.peer.pump()
@@ -244,7 +244,7 @@ def test_keys_and_the_end_of_tls_in_one_packet() -> None:
     client.start()
     connection = client.service._connection
     assert connection is not None
-    key = connection.peer.session._keys[0]
+    key = next(iter(connection.peer.session._keys))
     finish, transport = key.exchange.handshakeCompleted, key._transport
     written: list[bytes] = []
 
@@ -391,14 +391,14 @@ def test_control_messages_that_nobody_sends_are_not_kept() -> None:
         client.link.send_control(encode_header(big) + encode_body(big), SERVER_ADDRESS)
     vpn.advance(1)
     assert peer.drops["malformed"] >= 10
-    arrived = [message for key in peer.session._keys.values() for message in key.reliable._arrived.values()]
+    arrived = [message for key in peer.session._keys for message in key.reliable._arrived.values()]
     assert sum(len(message.payload) for message in arrived) < 20_000
 
 
 def test_an_empty_control_message_is_nothing() -> None:
     vpn = serving(control="none")
     client = ScriptedClient(vpn, {})
-    key = client.peer.session._keys[0]
+    key = next(iter(client.peer.session._keys))
     key.reliable.enqueue(Opcode.P_CONTROL_V1, b"")
     client.peer.pump()
     assert client.say("PUSH_REQUEST")[0].startswith("PUSH_REPLY")
@@ -408,7 +408,7 @@ def test_a_peer_that_never_acknowledges_cannot_make_us_queue_for_ever() -> None:
     vpn = serving()
     client = ScriptedClient(vpn)
     peer = only_peer(vpn)
-    key = peer.session._keys[0]
+    key = next(iter(peer.session._keys))
     for _ in range(5000):
         key._transport.write(b"an answer")
         peer.pump()

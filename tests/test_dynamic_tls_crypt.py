@@ -75,8 +75,8 @@ def test_once_it_is_in_use_the_first_keys_messages_may_go_under_it_too() -> None
     ends.client.renegotiate()
     ends.run_until(partial(have_keys, ends, 2))
     session = ends.client.session
-    session._wrapping = session._later_wrapping  # as OpenVPN 3 has it
-    session._keys[0].send("late")
+    session._wrapping.first = session._wrapping.of(1)  # as OpenVPN 3 has it
+    next(iter(session._keys)).send("late")
     ends.client.send("later")
     ends.run(1)
     assert {event.text for event in ends.server.of(MessageReceived)} == {"late", "later"}

@@ -19,12 +19,14 @@ from twistvpn.control.events import (
 )
 from twistvpn.control.exchange import KeyExchange
 from twistvpn.control.negotiation import Input, Negotiation, State
+from twistvpn.control.negotiations import Negotiations
 from twistvpn.control.reliable import ACKS_WITH_MESSAGE, Message, Reliable
+from twistvpn.control.session_wrapping import SessionWrapping
 from twistvpn.crypto.derive import EXPORTER_LABEL, EXPORTER_LENGTH, key_expansion_prf
 from twistvpn.crypto.statickey import KEY_SIZE
 from twistvpn.crypto.wrapping import DYNAMIC_LABEL
-from twistvpn.errors import AuthenticationFailure, KeyGone, MalformedPacket, UnknownKey, WireError
-from twistvpn.wire.opcodes import KEY_ID_MASK, Opcode
+from twistvpn.errors import MalformedPacket, UnknownKey, WireError
+from twistvpn.wire.opcodes import Opcode
 from twistvpn.wire.packets import MAX_ACKS, SESSION_ID_SIZE, ControlPacket
 from twistvpn.wire.roles import Role
 
@@ -54,8 +56,6 @@ _FIXED_HEADER = 1 + SESSION_ID_SIZE + 1 + 4 * ACKS_WITH_MESSAGE + SESSION_ID_SIZ
 
 MAX_PAYLOAD = 2048
 """Bytes of a control message that is taken; no peer sends more, and strangers may make us keep a window of them."""
-
-_KEY_IDS = 8
 
 
 class WrongSession(WireError):
@@ -97,16 +97,11 @@ class ControlSession:
         self.is_proven = False
         """Whether the peer has shown that it receives what is sent to its address."""
         self._role = role
-        self._wrapping = wrapping
-        self._later_wrapping = wrapping
-        """What wraps the packets of every key but the first."""
-        self._dynamic_material = b""
-        """What `_later_wrapping` is to be made of as soon as it is needed."""
+        self._wrapping = SessionWrapping(wrapping, role)
         self._tls = tls
         self._offer = offer
         self._settings = settings
-        self._keys: dict[int, Negotiation] = {}
-        self._current: Negotiation | None = None
+        self._keys = Negotiations()
         self._held: list[str] = []
         """Messages that wait for the key that is being negotiated."""
         self._events: list[Event | RenegotiationBegun] = []
@@ -117,7 +112,7 @@ class ControlSession:
     def connect(self, now: float) -> None:
         """Begin as the client: a hard reset goes out."""
         self._now = now
-        self._open(0, self._wrapping.key.client_reset, Reliable(self._settings.tls_timeout))
+        self._open(0, self._wrapping.first.key.client_reset, Reliable(self._settings.tls_timeout))
 
     def accept(self, remote_session_id: bytes, now: float) -> None:
         """Begin as the server on a stream, where the client's hard reset is about to be taken."""
@@ -137,20 +132,18 @@ class ControlSession:
         return self._negotiation(key_id, reliable)
 
     def _negotiation(self, key_id: int, reliable: Reliable) -> Negotiation:
-        stale = self._keys.pop(key_id, None)
-        if stale is not None:
-            stale.drop()
+        wrapping = self._wrapping.of(key_id)
         negotiation = Negotiation(
             key_id,
             reliable,
             KeyExchange(self._offer(), self),
             self._tls,
-            max_payload=self._settings.max_packet_size - _FIXED_HEADER - self._wrapping_of(key_id).overhead,
-            wrapped_size=self._wrapping_of(key_id).key.wrapped_size,
+            max_payload=self._settings.max_packet_size - _FIXED_HEADER - wrapping.overhead,
+            wrapped_size=wrapping.key.wrapped_size,
             began=self._now,
             give_up_at=self._now + self._settings.hand_window,
         )
-        self._keys[key_id] = negotiation
+        self._keys.add(negotiation)
         return negotiation
 
     # Renegotiation
@@ -160,29 +153,16 @@ class ControlSession:
 
         To be called when both ends have agreed on it, once, after the first key exchange.  Raises `KeyGone`.
         """
-        self._dynamic_material = self.export(DYNAMIC_LABEL, KEY_SIZE)
-
-    def _wrapping_of(self, key_id: int) -> Wrapping:
-        if not key_id:
-            return self._wrapping
-        if self._dynamic_material:
-            # Not before it is needed: most sessions end before they renegotiate, and keyed ciphers are not for free.
-            self._later_wrapping = self._wrapping.dynamic(self._dynamic_material, self._role)
-            self._dynamic_material = b""
-        return self._later_wrapping
+        self._wrapping.use_dynamic(self.export(DYNAMIC_LABEL, KEY_SIZE))
 
     @property
     def can_renegotiate(self) -> bool:
         """Whether there is a key in use, and no other is about to replace it."""
-        return self._has_key_in_use and not self._is_renegotiating
-
-    @property
-    def _has_key_in_use(self) -> bool:
-        return self._current is not None and self._current.state is State.IN_USE
+        return self._keys.has_key_in_use and not self._keys.is_renegotiating
 
     def data_keys_made(self, key_id: int) -> None:
         """Data keys were made of an established key: either end may renegotiate from now on."""
-        self._established(key_id).advance(Input.DATA_KEYS_MADE)
+        self._keys.established(key_id).advance(Input.DATA_KEYS_MADE)
 
     def is_acknowledged(self, key_id: int) -> bool:
         """Whether the peer has all that we have said under an established key, and so can derive its data keys."""
@@ -195,9 +175,7 @@ class ControlSession:
         For streams, where all that was sent has arrived, and where a stock peer that renegotiates takes a packet under
         the key before for a broken session.
         """
-        *old, _newest = self._keys.values()
-        for negotiation in old:
-            negotiation.reliable.abandon()
+        self._keys.silence_old()
 
     def renegotiate(self, now: float) -> None:
         """Start the next key with a soft reset; nothing happens while one is under way."""
@@ -206,29 +184,17 @@ class ControlSession:
             self._soft_reset()
 
     def _soft_reset(self) -> Negotiation:
-        return self._open(self._next_key_id(), Opcode.P_CONTROL_SOFT_RESET_V1, Reliable(self._settings.tls_timeout))
-
-    def _next_key_id(self) -> int:
-        assert self._current is not None
-        return self._current.key_id % (_KEY_IDS - 1) + 1
+        return self._open(self._keys.next_key_id, Opcode.P_CONTROL_SOFT_RESET_V1, Reliable(self._settings.tls_timeout))
 
     # What arrives
 
     def receive_datagram(self, datagram: Buffer, now: float) -> None:
         """Unwrap and take one control packet; raises `WireError` for one that is to be dropped."""
-        key_id = datagram[0] & KEY_ID_MASK if datagram else 0
-        try:
-            packet = self._wrapping_of(key_id).unwrap(datagram)
-        except AuthenticationFailure:
-            if key_id or self._later_wrapping is self._wrapping:
-                raise
-            # OpenVPN 3 uses the dynamic key for everything once it has one, for the first key's messages too.
-            packet = self._later_wrapping.unwrap(datagram)
-        self.receive(packet, now)
+        self.receive(self._wrapping.unwrap(datagram), now)
 
     def receive_opened(self, opened: Opened, now: float) -> None:
         """The same for a packet that the static key alone has opened, before there was a session."""
-        self.receive(self._wrapping.admit(opened), now)
+        self.receive(self._wrapping.first.admit(opened), now)
 
     def receive(self, packet: ControlPacket, now: float) -> None:
         """Take one control packet that is already unwrapped; raises `WireError` for one that is to be dropped."""
@@ -264,7 +230,7 @@ class ControlSession:
             raise WrongSession("from another session")
 
     def _answer_soft_reset(self, packet: ControlPacket) -> Negotiation:
-        if not _is_soft_reset(packet) or not self._has_key_in_use or packet.key_id != self._next_key_id():
+        if not _is_soft_reset(packet) or not self._keys.has_key_in_use or packet.key_id != self._keys.next_key_id:
             raise UnknownKey(f"no negotiation of key {packet.key_id}")
         return self._soft_reset()
 
@@ -276,25 +242,21 @@ class ControlSession:
         While a key is being renegotiated it waits for that: a stock peer hears nothing under the one before.
         """
         self._now = now
-        if self._is_renegotiating:
+        if self._keys.is_renegotiating:
             self._held.append(text)
-        elif self._current is not None:
-            self._current.send(text)
-
-    @property
-    def _is_renegotiating(self) -> bool:
-        return self._current is not None and any(negotiation.is_unfinished for negotiation in self._keys.values())
+        elif self._keys.current is not None:
+            self._keys.current.send(text)
 
     def _send_held(self) -> None:
         held, self._held = self._held, []
-        if self._current is not None:
+        if self._keys.current is not None:
             for text in held:
-                self._current.send(text)
+                self._keys.current.send(text)
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
         """The control packets to put on the wire at `now`, wrapped."""
         out: list[bytes] = []
-        for negotiation in self._keys.values():
+        for negotiation in self._keys:
             reliable = negotiation.reliable
             out += [
                 self._wrap(negotiation.key_id, message, reliable.take_acks(ACKS_WITH_MESSAGE), now)
@@ -314,40 +276,27 @@ class ControlSession:
             message_id=None if message is None else message.message_id,
             payload=b"" if message is None else message.payload,
         )
-        return self._wrapping_of(key_id).wrap(packet, now)
+        return self._wrapping.of(key_id).wrap(packet, now)
 
     @property
     def settled(self) -> bool:
         """True when the peer has acknowledged everything."""
-        return not self._held and all(negotiation.reliable.settled for negotiation in self._keys.values())
+        return not self._held and self._keys.settled
 
     # Time
 
     def deadline(self) -> float | None:
         """When `tick` wants to be called if nothing else happens; None for never."""
-        times: list[float] = []
-        for negotiation in self._keys.values():
-            due = negotiation.reliable.deadline()
-            if due is not None:
-                times.append(due)
-            if negotiation.is_unfinished:
-                times.append(negotiation.give_up_at)
-            elif negotiation.retire_at is not None:
-                times.append(negotiation.retire_at)
-        return min(times, default=None)
+        return self._keys.deadline()
 
     def tick(self, now: float) -> None:
         """Give up what has taken too long, and let go of keys that newer ones have replaced."""
         self._now = now
-        for key_id, negotiation in list(self._keys.items()):
-            if negotiation.retire_at is not None and negotiation.retire_at <= now:
-                del self._keys[key_id]
-                negotiation.drop()
-            elif negotiation.is_unfinished and negotiation.give_up_at <= now:
-                waited = self._settings.hand_window
-                step = "TLS handshake" if negotiation.state is State.HANDSHAKE else "answer"
-                negotiation.reliable.abandon()
-                self._failed(negotiation, TimeoutError(f"no {step} within {waited:g} s (hand-window)"), None)
+        for negotiation in self._keys.overdue(now):
+            waited = self._settings.hand_window
+            step = "TLS handshake" if negotiation.state is State.HANDSHAKE else "answer"
+            negotiation.reliable.abandon()
+            self._failed(negotiation, TimeoutError(f"no {step} within {waited:g} s (hand-window)"), None)
 
     def take_events(self) -> list[Event | RenegotiationBegun]:
         """What has happened since the last call, in order."""
@@ -356,9 +305,7 @@ class ControlSession:
 
     def close(self) -> None:
         """End every TLS session in silence."""
-        for negotiation in self._keys.values():
-            negotiation.retire_at = self._now
-            negotiation.drop()
+        self._keys.close(self._now)
 
     # Keys
 
@@ -367,7 +314,7 @@ class ControlSession:
 
         Raises `KeyGone` where the key is there no longer: its TLS has ended, or others have replaced it.
         """
-        negotiation = self._established(key_id)
+        negotiation = self._keys.established(key_id)
         remote = negotiation.exchange.remote
         assert remote is not None
         if derivation is KeyDerivation.EXPORTER:
@@ -378,15 +325,9 @@ class ControlSession:
             return key_expansion_prf(ours, theirs, self.session_id, self.remote_session_id)
         return key_expansion_prf(theirs, ours, self.remote_session_id, self.session_id)
 
-    def _established(self, key_id: int) -> Negotiation:
-        negotiation = self._keys.get(key_id)
-        if negotiation is None or negotiation.exchange.remote is None:
-            raise KeyGone(f"key {key_id} is gone")
-        return negotiation
-
     def export(self, label: bytes, length: int) -> bytes:
         """Keying material of the first key's TLS session, `length` bytes; raises `KeyGone`."""
-        return self._established(0).export(label, length)
+        return self._keys.established(0).export(label, length)
 
     # What the exchanges report (`exchange.ExchangeListener`)
 
@@ -396,13 +337,11 @@ class ControlSession:
 
     def exchange_done(self, exchange: KeyExchange) -> None:
         """Make the key the one that messages go under, and let the one before it retire."""
-        negotiation = self._of(exchange)
+        negotiation = self._keys.of(exchange)
         if negotiation is None or exchange.remote is None:
             raise MalformedPacket("a key exchange of a key that is gone")
         negotiation.advance(Input.EXCHANGE_DONE)
-        if self._current is not None:
-            self._retire(self._current)
-        self._current = negotiation
+        self._keys.promote(negotiation, self._now + self._settings.hand_window)
         self._events.append(
             KeyEstablished(
                 negotiation.key_id,
@@ -410,23 +349,15 @@ class ControlSession:
                 negotiation.peer_certificate(),
                 self._describe(negotiation),
                 negotiation.began,
-                self._wrapping.key.metadata,
+                self._wrapping.first.key.metadata,
             )
         )
         self._send_held()
 
     def _describe(self, negotiation: Negotiation) -> str:
-        wrapping = self._wrapping_of(negotiation.key_id).key.name
+        wrapping = self._wrapping.of(negotiation.key_id).key.name
         tls = negotiation.tls_description()
         return f"{tls} in {wrapping}" if wrapping else tls
-
-    def _retire(self, replaced: Negotiation) -> None:
-        """Keep one key beside the newest for what is still on its way: key ids come round again."""
-        replaced.retire_at = self._now + self._settings.hand_window
-        for key_id, negotiation in list(self._keys.items()):
-            if negotiation.retire_at is not None and negotiation is not replaced:
-                del self._keys[key_id]
-                negotiation.drop()
 
     def message_received(self, text: str) -> None:
         """Pass a control message on."""
@@ -434,7 +365,7 @@ class ControlSession:
 
     def exchange_lost(self, exchange: KeyExchange, reason: BaseException, refusal: str | None) -> None:
         """A key's TLS is over: the session's end, unless a newer key has replaced that one."""
-        negotiation = self._of(exchange)
+        negotiation = self._keys.of(exchange)
         if negotiation is None or negotiation.retire_at is not None:
             return
         if negotiation.state is not State.ENDED:
@@ -442,14 +373,11 @@ class ControlSession:
 
     def _failed(self, negotiation: Negotiation, error: BaseException, refusal: str | None) -> None:
         negotiation.advance(Input.TLS_ENDED)
-        if self._current in {None, negotiation}:
+        if self._keys.current in {None, negotiation}:
             self._events.append(SessionFailed(error, refusal))
         else:
             self._events.append(RenegotiationFailed(negotiation.key_id, negotiation.began, error, refusal))
             self._send_held()
-
-    def _of(self, exchange: KeyExchange) -> Negotiation | None:
-        return next((n for n in self._keys.values() if n.exchange is exchange), None)
 
 
 def _is_soft_reset(packet: ControlPacket) -> bool:

@@ -1,0 +1,50 @@
+"""What wraps the control packets of a session, by their key: what the two ends began with, or a dynamic key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twistvpn.errors import AuthenticationFailure
+from twistvpn.wire.opcodes import KEY_ID_MASK
+
+if TYPE_CHECKING:
+    from twistvpn.crypto.wrapping import Wrapping
+    from twistvpn.interfaces import Buffer
+    from twistvpn.wire.packets import ControlPacket
+    from twistvpn.wire.roles import Role
+
+
+class SessionWrapping:
+    """Wraps the packets of every key under `first`, until there is something else for those of later keys."""
+
+    def __init__(self, first: Wrapping, role: Role) -> None:
+        self.first = first
+        self._role = role
+        self._later = first
+        self._material = b""
+        """What `_later` is to be made of as soon as it is needed."""
+
+    def use_dynamic(self, material: bytes) -> None:
+        """Wrap the packets of every key but the first under one made of `material` (`Wrapping.dynamic`)."""
+        self._material = material
+
+    def of(self, key_id: int) -> Wrapping:
+        """What wraps the packets of one key."""
+        if not key_id:
+            return self.first
+        if self._material:
+            # Not before it is needed: most sessions end before they renegotiate, and keyed ciphers are not for free.
+            self._later = self.first.dynamic(self._material, self._role)
+            self._material = b""
+        return self._later
+
+    def unwrap(self, datagram: Buffer) -> ControlPacket:
+        """Unwrap a control packet; raises `WireError`."""
+        key_id = datagram[0] & KEY_ID_MASK if datagram else 0
+        try:
+            return self.of(key_id).unwrap(datagram)
+        except AuthenticationFailure:
+            if key_id or self._later is self.first:
+                raise
+            # OpenVPN 3 uses the dynamic key for everything once it has one, for the first key's messages too.
+            return self._later.unwrap(datagram)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -98,3 +101,22 @@ def test_the_local_network_is_blocked_but_for_its_gateway(lab: Lab) -> None:
     wait_until(lambda: halves <= routes(client.namespace).keys(), "the local network is in the tunnel")
     assert client.namespace.ip_json("route", "get", "10.99.1.1")[0]["dev"] == "outside"
     lab.exchange(client, 100_000)
+
+
+@pytest.mark.shows("allow-pull-fqdn")
+@pytest.mark.parametrize("kind", [OURS, STOCK])
+def test_names_that_the_server_pushes_are_looked_up_if_the_client_lets_it(lab: Lab, kind: str) -> None:
+    lab.server(STOCK if kind == OURS else OURS, 'push "route office.example 255.255.255.255"').start()
+    client = lab.client(kind, "client", "allow-pull-fqdn")
+    # What `ip netns exec` puts in the place of /etc/hosts.
+    folder = Path("/etc/netns") / client.namespace.name
+    folder.mkdir(parents=True)
+    try:
+        (folder / "hosts").write_text("172.31.7.7 office.example\n172.31.7.8 office.example\n")
+        client.start()
+        found = {entry["dst"] for entry in client.namespace.ip_json("route")}
+    finally:
+        shutil.rmtree(folder)
+        with suppress(OSError):
+            folder.parent.rmdir()
+    assert found >= {"172.31.7.7", "172.31.7.8"}

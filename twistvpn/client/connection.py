@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from twistvpn.client.host import ClientHost
     from twistvpn.client.login import Login
+    from twistvpn.client.lookup import PulledNames
     from twistvpn.config.settings import Settings
     from twistvpn.control.session import Event
     from twistvpn.interfaces import Address, Buffer, ILink, Run
@@ -108,7 +109,10 @@ class ClientConnection:
 
     log = Logger(observer=log_observer)
 
-    def __init__(self, owner: ConnectionOwner, settings: Settings, clock: IReactorTime) -> None:
+    def __init__(
+        self, owner: ConnectionOwner, settings: Settings, clock: IReactorTime, names: PulledNames | None = None
+    ) -> None:
+        """`names` looks up those that `allow-pull-fqdn` lets the server push."""
         self.pushed: PushedOptions | None = None
         self._owner = owner
         assert settings.client is not None
@@ -125,6 +129,7 @@ class ClientConnection:
         self._asking: IDelayedCall | None = None
         self._questions = Questions(owner.login.prompt, self._say)
         self._update: PendingUpdate | None = None
+        self._names = names
         self._established_at = self._give_up_at = 0.0
         self._peer: Peer | None = None
 
@@ -204,8 +209,7 @@ class ClientConnection:
 
     def peer_lost(self, peer: Peer, reason: str) -> None:
         """See `PeerHandler`."""
-        if self._asking is not None and self._asking.active():
-            self._asking.cancel()
+        self._stop_asking()
         ending = self._silence_ending if peer.is_silent else self._ending
         self._questions.cancel()
         self._owner.connection_ended(self._why or reason, ending, self._least_wait)
@@ -266,6 +270,8 @@ class ClientConnection:
         self._asking = self._clock.callLater(PUSH_REQUEST_INTERVAL, self._ask)
 
     def _stop_asking(self) -> None:
+        if self._names is not None:
+            self._names.cancel()
         if self._asking is not None and self._asking.active():
             self._asking.cancel()
         self._asking = None
@@ -326,7 +332,7 @@ class ClientConnection:
             self._push_update(message)
 
     def _push_reply(self, reply: PushReply) -> None:
-        if self.pushed is not None:
+        if self.pushed is not None or (self._names is not None and self._names.is_looking):
             self._token_pushed(reply)
             return
         self._options += reply.options
@@ -336,7 +342,19 @@ class ClientConnection:
         if reply.continuation == MORE_FOLLOWS:
             return
         self._stop_asking()
-        self._use(partial(self._read, self._options))
+        try:
+            wanted = filter_pushed(self._options, self._client.pull_filters)
+        except PushRejected as error:
+            self._end(str(error), Ending.RETRY)
+            return
+        self._with_addresses(wanted, lambda options: self._use(partial(self._read, options)))
+
+    def _with_addresses(self, options: Sequence[str], then: Callable[[Sequence[str]], None]) -> None:
+        """Call `then` with the options, once the names have been looked up that may be among them."""
+        if self._names is None:
+            then(options)
+        else:
+            self._names.replace(options, then)
 
     def _use(self, read: Callable[[], PushedOptions]) -> None:
         """Open the data channel with the options that `read` gives, or end the connection."""
@@ -356,8 +374,7 @@ class ClientConnection:
         self._owner.connected(pushed)
 
     def _read(self, options: Sequence[str]) -> PushedOptions:
-        wanted = filter_pushed(options, self._client.pull_filters)
-        options = (*self._client.own_options, *wanted)
+        options = (*self._client.own_options, *options)
         return parse_pushed(options, self._settings.device.dev_type, self._client.topology)
 
     def _token_pushed(self, reply: PushReply) -> None:
@@ -378,13 +395,21 @@ class ClientConnection:
             update.take(message.options)
             if self._update is not None:
                 return
-            self.pushed = self._read(update.options)
+            wanted = filter_pushed(update.options, self._client.pull_filters)
         except NegotiationError as error:
             self._end(str(error), Ending.RETRY)
             return
         self._options = update.options
         for option in update.ignored:
             self.log.info("the server's PUSH_UPDATE has {option!r}, which is ignored", option=option)
+        self._with_addresses(wanted, self._updated)
+
+    def _updated(self, options: Sequence[str]) -> None:
+        try:
+            self.pushed = self._read(options)
+        except NegotiationError as error:
+            self._end(str(error), Ending.RETRY)
+            return
         self._set_keepalive(self.pushed)
         self._owner.updated(self.pushed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,11 +18,13 @@ from twistvpn.client.connection import ClientConnection
 from twistvpn.client.host import ClientHost
 from twistvpn.client.link import LinkOpener
 from twistvpn.client.login import Login, NobodyToAskError
+from twistvpn.client.lookup import PulledNames
 from twistvpn.client.peer_info import peer_info
 from twistvpn.client.predecessor import Predecessor
 from twistvpn.client.remotes import Ending, RemoteList
 from twistvpn.client.status import format_status
 from twistvpn.client.unanswered import Unanswered
+from twistvpn.config.settings import Remote
 from twistvpn.consistency import local_occ_string
 from twistvpn.control.keys import control_key
 from twistvpn.control.tls import ControlTlsFactory
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from twistvpn.client.link import Links
-    from twistvpn.config.settings import Remote, Settings
+    from twistvpn.config.settings import Settings
     from twistvpn.control.push import PushedOptions
     from twistvpn.interfaces import Frame, ILink, ITun, IUserPrompt
     from twistvpn.nameservers import IDnsConfigurator
@@ -256,7 +259,8 @@ class VpnClientService(Service):
             port=(remote.proxy or remote).port,
             name=remote.host if remote.proxy is None else f"{remote.proxy.kind.value} to {remote.host}:{remote.port}",
         )
-        connection = ClientConnection(self, self.settings, self._reactor)
+        names = PulledNames(self._look_up, self._reactor) if self._client.allow_pull_fqdn else None
+        connection = ClientConnection(self, self.settings, self._reactor, names)
         link, address = await self._links.open(remote, host, connection)
         self._attempt = None
         self._link = link
@@ -307,6 +311,9 @@ class VpnClientService(Service):
         return KeyMethod2(KeySource.generate_client(), options, username, password, format_peer_info(info))
 
     # What the connection reports (`connection.ConnectionOwner`)
+
+    def _look_up(self, name: str) -> Deferred[list[str]]:
+        return ensureDeferred(self._links.addresses(Remote(name, 0, "udp", socket.AF_INET)))
 
     def connected(self, pushed: PushedOptions) -> None:
         """The server has let us in: configure the host."""

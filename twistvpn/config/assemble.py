@@ -251,6 +251,7 @@ def read_client(
         peer_info=read_environment(directives),
         topology=_topology(directives),
         pull_filters=read_pull_filters(directives),
+        allow_pull_fqdn="allow-pull-fqdn" in directives,
         route_nopull="route-nopull" in directives,
         route_metric=integer(metric, metric.args[0]) if metric is not None else None,
         dns=read_own_dns(directives),

@@ -97,6 +97,7 @@ SECTIONS: dict[str, dict[str, Form]] = {
         "setenv": Form.WORD_LINES,
         "topology": Form.WHOLE,
         "pull-filter": Form.WORD_LINES,
+        "allow-pull-fqdn": Form.FLAG,
         "route-nopull": Form.FLAG,
         "route-metric": Form.WHOLE,
         "redirect-gateway": Form.WORDS,

@@ -145,7 +145,7 @@ _READ_CLIENT = [
     *_read("http-proxy 2-4", "http-proxy-option 2-3", "socks-proxy 1-3", "outer-name 1-1", role=Role.CLIENT),
     *_read("http-proxy-user-pass 1-1", "outer-ca 1-1", role=Role.CLIENT, inline=True),
     *_read("route-nopull", "redirect-gateway 0-9", "redirect-private 0-9", "auth-retry 1-1", role=Role.CLIENT),
-    *_read("pull-filter 2-2", role=Role.CLIENT),
+    *_read("pull-filter 2-2", "allow-pull-fqdn", role=Role.CLIENT),
     *_read("auth-user-pass 0-1", "connection 1-1", role=Role.CLIENT, inline=True),
     *_read("static-challenge 2-3", "push-peer-info", role=Role.CLIENT),
 ]
@@ -250,7 +250,6 @@ _REFUSED = [
     *_refused("memory is not locked; remove it, and encrypt the swap space", "mlock"),
     *_refused("use a policy routing rule for the device's network", "route-table"),
     *_refused("use tc on the tun device", "shaper"),
-    *_refused("names that a server pushes are not looked up, let it push addresses; remove it", "allow-pull-fqdn"),
     *_refused("addresses are not translated; use nftables", "client-nat"),
     *_refused("it is for testing OpenVPN itself; remove it", "gremlin test-crypto"),
     *_refused(

@@ -23,7 +23,9 @@ _AT_EITHER_END = frozenset({"ifconfig", "ifconfig-ipv6", "remote", "rport", "ver
 """What one of the two ends has in the other modes, and both may have in this one."""
 _FOR_CLIENTS = frozenset({"pool", "pool6", "address", "address6", "fixed-address", "authenticators"})
 """What of a server's is known to our own syntax alone."""
-_NOTHING_PULLED = frozenset({"auth-retry", "auth-user-pass", "pull-filter", "route-nopull", "static-challenge"})
+_NOTHING_PULLED = frozenset(
+    {"allow-pull-fqdn", "auth-retry", "auth-user-pass", "pull-filter", "route-nopull", "static-challenge"}
+)
 
 
 def is_point_to_point(directives: Directives) -> bool:

@@ -209,7 +209,7 @@ def _route(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
         end = EndRoute(words[0], _gateway_word(words, 2), _metric_word(words, 3))
         return replace(pushed, end_routes=(*pushed.end_routes, end))
     if _HOST_NAME.fullmatch(words[0]):
-        # Names are not looked up for a server (allow-pull-fqdn); stock clients leave such a route out as well.
+        # Those that allow-pull-fqdn lets a server push have their addresses by now; stock leaves such a route out too.
         return replace(pushed, unknown=(*pushed.unknown, " ".join(["route", *words])))
     netmask = words[1] if len(words) > 1 and words[1] != "default" else "255.255.255.255"
     network = IPv4Network(f"{words[0]}/{netmask}", strict=False)

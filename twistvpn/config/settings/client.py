@@ -55,6 +55,8 @@ class ClientSettings:
     """Until the server says otherwise."""
     pull_filters: tuple[tuple[str, str], ...] = ()
     """'accept', 'ignore' or 'reject', and how pushed options begin that it is for; the first that fits decides."""
+    allow_pull_fqdn: bool = False
+    """Names of hosts that the server pushes in the place of addresses are looked up."""
     route_nopull: bool = False
     routes: tuple[Route, ...] = ()
     end_routes: tuple[EndRoute, ...] = ()

@@ -16,6 +16,8 @@ from twistvpn.wire.options import negotiates_with_2_4, occ_string, parse_occ
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from twistvpn.config.settings import Settings
     from twistvpn.interfaces import Buffer, ILink
 
@@ -79,10 +81,11 @@ def option_differences(settings: Settings, link: ILink, theirs: str) -> list[str
         return []
     wanted = parse_occ(_occ_string(settings, link, _OTHER[settings.role]))
     found = parse_occ(theirs)
+    left_out = _NOT_COMPARED
     if settings.device.dev_type is DeviceType.TAP and found.get("tun-mtu") == str(settings.device.mtu):
         # Peers from 2.6 on do not count the Ethernet header.
-        del found["tun-mtu"], wanted["tun-mtu"]
-    names = [name for name in (*wanted, *(name for name in found if name not in wanted)) if name not in _NOT_COMPARED]
+        left_out |= {"tun-mtu"}
+    names = [name for name in (*wanted, *(name for name in found if name not in wanted)) if name not in left_out]
     return [
         f"{name} is {_shown(wanted, name)} here and {_shown(found, name)} there"
         for name in names
@@ -118,7 +121,7 @@ def fragment_difference(settings: Settings, link: ILink, theirs: str) -> str | N
     return "fragment is set at the client alone: what one end sends is no packet to the other"
 
 
-def _shown(items: dict[str, str], name: str) -> str:
+def _shown(items: Mapping[str, str], name: str) -> str:
     if name not in items:
         return "not set"
     return repr(items[name]) if items[name] else "set"

@@ -57,7 +57,6 @@ class PeerTimers:
         "_not_before",
         "_pinged",
         "_renegotiate_at",
-        "_rng",
         "_session_ends",
         "activity",
         "keepalive",
@@ -76,7 +75,6 @@ class PeerTimers:
         self._session_ends: float | None = None
         self.activity: Activity | None = None
         """Told of what moves, where `inactive` is asked for."""
-        self._rng = random.Random()  # noqa: S311 - it spreads load, it guards nothing
 
     # What has happened
 
@@ -98,7 +96,7 @@ class PeerTimers:
         control = self._control
         self._expires = None
         self._not_before = 0.0
-        age = control.reneg_sec - self._rng.uniform(0, control.reneg_jitter)
+        age = control.reneg_sec - random.uniform(0, control.reneg_jitter)  # noqa: S311 - it spreads load, it guards nothing
         self._renegotiate_at = now + age if control.reneg_sec else None
 
     def renegotiated(self) -> None:

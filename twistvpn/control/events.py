@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
+
+from twistvpn.control.verify import common_name
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -25,6 +28,11 @@ class KeyEstablished:
     """Seconds since the epoch when this end began to negotiate it."""
     client_key: ClientKeyMetadata | None = None
     """What the client's own tls-crypt-v2 key has told the server."""
+
+    @cached_property
+    def common_name(self) -> str | None:
+        """The last CN of the peer's certificate; None without a certificate, or without a CN in it."""
+        return None if self.certificate is None else common_name(self.certificate)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from functools import cache
 
 from twistvpn.errors import ConfigError
 
@@ -26,13 +27,16 @@ def hashlib_name(name: str) -> str:
     raise ConfigError(f"there is no digest {name!r}{hint}", option="auth")
 
 
+@cache
 def digest_size(name: str) -> int:
     """Return the bytes of a digest under either name; raises `ConfigError` where there is none."""
     return hashlib.new(hashlib_name(name), usedforsecurity=False).digest_size
 
 
-def _usable() -> list[str]:
-    return sorted(candidate for candidate in hashlib.algorithms_available if _has_fixed_size(candidate))
+@cache
+def _usable() -> tuple[str, ...]:
+    """Asked for once, as each digest has to be tried."""
+    return tuple(sorted(candidate for candidate in hashlib.algorithms_available if _has_fixed_size(candidate)))
 
 
 def _has_fixed_size(candidate: str) -> bool:

@@ -12,7 +12,6 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twistvpn.control.verify import common_name
 from twistvpn.crypto.authtoken import AuthTokens, TokenSecret, TokenSession, is_token
 from twistvpn.errors import (
     AuthenticationRejected,
@@ -158,9 +157,8 @@ class Examination:
         self._can = iv_proto(info)
         self.methods: Collection[str] = frozenset(filter(None, info.get("IV_SSO", "").split(",")))
         password, response, state_id = parse_password(remote.password)
-        name = None if event.certificate is None else common_name(event.certificate)
         self.credentials = Credentials(
-            name,
+            event.common_name,
             remote.username,
             password,
             address,

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from twistvpn.consistency import option_differences, useless_difference
 from twistvpn.control.session import KeyEstablished, MessageReceived, RenegotiationFailed, SessionFailed
-from twistvpn.control.verify import common_name, tls_failure_words
+from twistvpn.control.verify import tls_failure_words
 from twistvpn.errors import AuthenticationRejected, NegotiationError, PoolExhausted, TemporarilyRejected
 from twistvpn.overrides import ALIKE
 from twistvpn.server.authentication import refusal
@@ -210,7 +210,7 @@ class ServerConnection:
 
     def _begin(self, event: KeyEstablished) -> None:
         self.stage = Stage.AUTHENTICATING
-        self._common_name = None if event.certificate is None else common_name(event.certificate)
+        self._common_name = event.common_name
         self.peer_info = parse_peer_info(event.remote.peer_info)
         self.certificate_serial = None if event.certificate is None else event.certificate.serial_number
         self._occ = event.remote.options
@@ -244,9 +244,8 @@ class ServerConnection:
     def _accepted_again(self, admission: Admission, event: KeyEstablished) -> None:
         if self.stage is not Stage.CONNECTED:
             return
-        cn = None if event.certificate is None else common_name(event.certificate)
         assert self._admission is not None
-        if admission.identity != self.identity or cn != self._common_name:
+        if admission.identity != self.identity or event.common_name != self._common_name:
             self._turn_away(NegotiationError(f"renegotiated as {admission.identity}"))
             return
         if admission.username != self._admission.username:

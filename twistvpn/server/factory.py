@@ -271,7 +271,7 @@ class VpnFactory(Factory):
             protection=peer.protection,
             portrait=connection.portrait,
         )
-        told = ", ".join(f"{name}={value}" for name, value in connection.peer_info.items())
+        told = ", ".join(map("=".join, connection.peer_info.items()))
         self.log.debug("{client}: peer info: {told}", client=connection, told=told)
 
     def _set_timers(self, connection: ServerConnection) -> None:

@@ -86,7 +86,8 @@ class AddressPool:
 
     def __init__(self, places: PoolRange, taken: frozenset[IPv4Address | IPv6Address]) -> None:
         self.places = places
-        self._taken = taken
+        self._taken = {places.place_of(address) for address in taken}
+        """Places that hold one of them."""
         self._next = 0
         self._in_use: dict[Lease, int] = {}
         self._free: OrderedDict[int, None] = OrderedDict()
@@ -123,7 +124,7 @@ class AddressPool:
         return place in self._free or (place in self._kept and self.places.at(place) not in self._in_use)
 
     def _may_use(self, place: int) -> bool:
-        return self._taken.isdisjoint(address for address in self.places.at(place) if address is not None)
+        return place not in self._taken
 
     def _set_owner(self, place: int, identity: str) -> None:
         former = self._owners.get(place)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from enum import IntFlag
+from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from twistvpn.errors import MalformedPacket
@@ -163,6 +165,8 @@ _UNNAMED_CIPHER = _OCC_CIPHERS["BF-CBC"]
 """What peers that have not named any count with."""
 _TAP_EXTRA = 32
 """Bytes that peers count to the MTU of a tap, for the Ethernet header and what may stand beside it."""
+_OCC_STRINGS = 64
+"""Read OCC strings that are kept."""
 
 
 def occ_string(
@@ -226,10 +230,14 @@ def with_comp_lzo(occ: str) -> str:
     return ",".join(items)
 
 
-def parse_occ(text: str) -> dict[str, str]:
-    """Read the items of an OCC string, name to value ('' where there is none); the first of a repeated one counts."""
+@lru_cache(_OCC_STRINGS)
+def parse_occ(text: str) -> Mapping[str, str]:
+    """Read the items of an OCC string, name to value ('' where there is none); the first of a repeated one counts.
+
+    A handshake asks for the same few strings again and again, and so do most clients of a server.
+    """
     items: dict[str, str] = {}
     for item in split_options(text):
         name, _, value = item.partition(" ")
         items.setdefault(name, value)
-    return items
+    return MappingProxyType(items)

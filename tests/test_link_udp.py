@@ -12,6 +12,7 @@ import pytest
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.testing import MemoryReactor
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -412,9 +413,14 @@ class StubbornSocketTests(SynchronousTestCase):
 
     def test_a_kernel_without_segmentation_is_not_asked(self) -> None:
         sock = StubbornSocket(unknown=(UDP_SEGMENT, UDP_GRO))
-        self.link(sock).send_runs([Run(b"aabbc", 2)], self.address)
+        with capturedLogs() as events:
+            self.link(sock).send_runs([Run(b"aabbc", 2)], self.address)
         assert sock.sent == [b"aa", b"bb", b"c"]
         assert sock.attempts == 0
+        assert [formatEvent(event) for event in events] == [
+            f"udp:192.0.2.1:1194: the kernel has no {name}: datagrams pass singly"
+            for name in ("UDP_SEGMENT", "UDP_GRO")
+        ]
 
     def test_icmp_errors_are_counted_and_passed_over(self) -> None:
         sock, recorder = StubbornSocket(), RunRecorder()

@@ -15,6 +15,7 @@ import pytest
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.testing import MemoryReactor
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -285,6 +286,19 @@ class MemoryKernelTests(Contract, SynchronousTestCase):
         assert self.open(offload=ALL_OFFLOADS).offloads == {Offload.CSUM}
         self.kernel.refusals = {TUNSETOFFLOAD: errno.EINVAL}
         assert self.open(offload=ALL_OFFLOADS).offloads == frozenset()
+
+    def test_what_the_kernel_does_not_grant_is_told_in_one_line(self) -> None:
+        with capturedLogs() as events:
+            self.open(offload=ALL_OFFLOADS)
+            self.kernel.offloads = int(sum(TCP_OFFLOADS))
+            self.open(offload=ALL_OFFLOADS)
+            self.kernel.has_vnet_header = False
+            self.open(offload={Offload.CSUM})
+        lines = [str(formatEvent(event)) for event in events]
+        assert [line.split(": ", 1)[1] for line in lines] == [
+            "the kernel has no offload USO4, USO6: such packets pass singly",
+            "the kernel has no offload CSUM: such packets pass singly",
+        ]
 
     def test_a_kernel_without_virtio_headers_carries_plain_packets(self) -> None:
         self.kernel.has_vnet_header = False

@@ -108,8 +108,8 @@ class UdpLink:
         self._sender = MultihomedSender(sock) if multihome else sock
         self._receiver = receiver
         self._open = True
-        self._segments = _supports(sock, UDP_SEGMENT, 0)
-        self._joins = _supports(sock, UDP_GRO, 1)
+        self._segments = self._has("UDP_SEGMENT", UDP_SEGMENT, 0)
+        self._joins = self._has("UDP_GRO", UDP_GRO, 1)
         control_size = socket.CMSG_SPACE(GRO_SIZE.size) if self._joins else 0
         self._reader = open_reader(sock, control_size + (CONTROL_SIZE if multihome else 0), multihome)
         self._gathering = Gathering()
@@ -119,6 +119,15 @@ class UdpLink:
         self._refused: dict[Address, int] = {}
         """Segment size from which the kernel refuses to segment towards an address."""
         reactor.addReader(self)
+
+    def _has(self, name: str, option: int, value: int) -> bool:
+        """Set a UDP option and tell whether the kernel knows it: an old one ignores an unknown cmsg in silence."""
+        try:
+            self._socket.setsockopt(SOL_UDP, option, value)
+        except OSError:
+            self._log.info("{local}: the kernel has no {name}: datagrams pass singly", local=self.local, name=name)
+            return False
+        return True
 
     def fileno(self) -> int:
         """Return the socket's file descriptor, -1 once it is closed."""
@@ -241,12 +250,3 @@ class UdpLink:
         if self._open:
             self.close()
             self._receiver.link_lost(self, reason)
-
-
-def _supports(sock: socket.socket, option: int, value: int) -> bool:
-    """Set a UDP option and tell whether the kernel knows it: an old one ignores an unknown cmsg in silence."""
-    try:
-        sock.setsockopt(SOL_UDP, option, value)
-    except OSError:
-        return False
-    return True

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorFDSet
 
+_log = Logger(observer=log_observer)
+
 CLONE_DEVICE = "/dev/net/tun"
 
 TUNSETIFF = 0x400454CA
@@ -140,8 +142,6 @@ class TunDevice:
     super-packets, and so on.
     """
 
-    _log = Logger(observer=log_observer)
-
     def __init__(
         self,
         reactor: IReactorFDSet,
@@ -189,7 +189,7 @@ class TunDevice:
             try:
                 self._receiver.frames_received(frames)
             except Exception:  # noqa: BLE001  a fault with one batch must not end the device
-                self._log.failure("The packets read from {tun} could not be processed", tun=self.name)
+                _log.failure("The packets read from {tun} could not be processed", tun=self.name)
         return lost
 
     def _read_into(self, frames: list[Frame]) -> Failure | None:
@@ -264,7 +264,7 @@ class TunDevice:
             reason.value, ConnectionLost
         ):  # the reactor ends; a vanished interface is ConnectionDone or an OSError
             return
-        self._log.error("The interface {tun} is gone", tun=self.name)
+        _log.error("The interface {tun} is gone", tun=self.name)
         if self.on_lost is not None:
             self.on_lost(reason)
 
@@ -296,6 +296,9 @@ def open_tun(
     except BaseException:
         calls.close(fd)
         raise
+    missing = ", ".join(str(flag.name) for flag in Offload if flag in offload and flag not in offloads)
+    if missing:
+        _log.info("{tun}: the kernel has no offload {missing}: such packets pass singly", tun=given, missing=missing)
     return TunDevice(reactor, fd, given, mtu=mtu, vnet_header_size=header_size, offloads=offloads, calls=calls)
 
 

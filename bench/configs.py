@@ -140,7 +140,7 @@ def _stock_command(config: Path, lines: list[str]) -> list[str]:
 
 def _our_command(config: Path, lines: list[str]) -> list[str]:
     _write(config, lines)
-    return [str(TWISTD), "--nodaemon", "--pidfile=", "vpn", "--config", str(config)]
+    return [*TWISTD, "--nodaemon", "--pidfile=", "vpn", "--config", str(config)]
 
 
 def _write(config: Path, lines: list[str]) -> None:

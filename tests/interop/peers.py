@@ -49,7 +49,7 @@ class Peer:
         """The command line that runs the peer in the foreground."""
         if self.kind == STOCK:
             return [STOCK_BINARY, "--config", str(self.config)]
-        return [str(TWISTD), "--nodaemon", "--pidfile=", "vpn", "--config", str(self.config)]
+        return [*TWISTD, "--nodaemon", "--pidfile=", "vpn", "--config", str(self.config)]
 
     def addresses(self) -> list[str]:
         """The peer's addresses in the tunnel, IPv4 first; empty while it has no device."""

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout under test."""
 
-TWISTD = Path(sys.executable).parent / "twistd"
+OFFLOADS = os.environ.get("INTEROP_OFFLOADS") != "none"
+"""INTEROP_OFFLOADS=none lets our ends run as on a kernel without any."""
+TWISTD = (
+    [str(Path(sys.executable).parent / "twistd")]
+    if OFFLOADS
+    else [sys.executable, str(Path(__file__).with_name("old_kernel.py"))]
+)
+"""What runs us, before its arguments."""
 
 
 def environment() -> dict[str, str]:

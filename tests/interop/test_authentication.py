@@ -32,7 +32,7 @@ test "$password" = "${PASSWORD:-secret}"
 
 def application(peer: Peer) -> None:
     """Let a peer of ours be the application of asking.py."""
-    start = [str(TWISTD), "--nodaemon", "--pidfile=", "--python", str(ASKING)]
+    start = [*TWISTD, "--nodaemon", "--pidfile=", "--python", str(ASKING)]
     peer.process.command[:] = ["env", f"ASKING_CONFIG={peer.config}", *start]
 
 

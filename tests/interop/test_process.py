@@ -77,7 +77,7 @@ def test_our_client_ends_while_its_server_is_away(lab: Lab) -> None:
 def test_the_server_as_a_daemon(lab: Lab) -> None:
     server = lab.server(OURS)
     pidfile, logfile = lab.directory / "vpn.pid", lab.directory / "vpn.log"
-    command = [str(TWISTD), f"--pidfile={pidfile}", f"--logfile={logfile}", "vpn", "--config", str(server.config)]
+    command = [*TWISTD, f"--pidfile={pidfile}", f"--logfile={logfile}", "vpn", "--config", str(server.config)]
     launcher = Process("launcher", server.namespace, command, lab.directory)
     launcher.start()
     try:

@@ -134,7 +134,7 @@ def test_pushes_without_end_are_not_collected() -> None:
     for _ in range(200):
         server.say(f"PUSH_REPLY,{options},push-continuation 2", 0.2)
     connection = server.client.service._connection
-    assert connection is None or sum(map(len, connection._options)) <= 64 * 1024
+    assert connection is None or sum(map(len, connection._pull._options)) <= 64 * 1024
 
 
 def test_the_end_of_tls_together_with_the_options() -> None:

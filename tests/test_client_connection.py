@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from zope.interface import implementer
 
-from twistvpn.client.connection import PUSH_REQUEST_INTERVAL
+from twistvpn.client.pulling import PUSH_REQUEST_INTERVAL
 from twistvpn.client.service import ClientState
 from twistvpn.config.settings import DataSettings, PointToPoint
 from twistvpn.interfaces import Address, Credentials, IAuthenticator

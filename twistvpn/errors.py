@@ -98,7 +98,7 @@ class SessionExpired(AuthenticationRejected):
 
 
 class PushRejected(NegotiationError):
-    """The server pushes what the client's admin does not let it (`pull-filter reject`)."""
+    """The server pushes what the client does not take: options that `pull-filter` rejects, or options without end."""
 
 
 class PacketIdExhausted(TwistvpnError):

@@ -12,11 +12,11 @@ from zope.interface import implementer
 
 from twistvpn.client.data_format import choose_compression, data_terms
 from twistvpn.client.point_to_point import agreed_options
+from twistvpn.client.pulling import Pull
 from twistvpn.client.questions import Questions
 from twistvpn.client.remotes import Ending
 from twistvpn.consistency import option_differences, useless_difference
-from twistvpn.control.push import MAX_PUSHED, PushedOptions, filter_pushed, parse_pushed
-from twistvpn.control.push_update import PendingUpdate
+from twistvpn.control.push import PushedOptions, parse_pushed
 from twistvpn.control.session import KeyEstablished, MessageReceived, RenegotiationFailed, SessionFailed
 from twistvpn.control.verify import tls_failure_words
 from twistvpn.errors import ConfigError, KeyGone, NegotiationError, PushRejected
@@ -27,7 +27,6 @@ from twistvpn.runs import is_data, uniform_parts
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.challenges import parse_dynamic
 from twistvpn.wire.messages import (
-    MORE_FOLLOWS,
     AuthFailed,
     AuthPending,
     Exit,
@@ -35,7 +34,6 @@ from twistvpn.wire.messages import (
     Info,
     InfoPre,
     PushReply,
-    PushRequest,
     PushUpdate,
     Restart,
     decode_message,
@@ -57,9 +55,6 @@ if TYPE_CHECKING:
     from twistvpn.control.session import Event
     from twistvpn.interfaces import Address, Buffer, ILink, Run
     from twistvpn.peer import Peer
-
-PUSH_REQUEST_INTERVAL = 5.0
-"""Seconds between two requests, as stock clients ask."""
 
 MOST_GOODBYES = 10
 """Tries of an `explicit-exit-notify`; a server that pushes more does not keep us from leaving."""
@@ -125,12 +120,9 @@ class ClientConnection:
         """What the server's silence means: with `ping-exit` it ends the client."""
         self._why: str | None = None
         self._server_occ = ""
-        self._options: list[str] = []
-        self._asking: IDelayedCall | None = None
+        self._goodbyes: IDelayedCall | None = None
+        self._pull = Pull(settings, clock, self._say, self._no_options, names)
         self._questions = Questions(owner.login.prompt, self._say)
-        self._update: PendingUpdate | None = None
-        self._names = names
-        self._established_at = self._give_up_at = 0.0
         self._peer: Peer | None = None
 
     @property
@@ -209,7 +201,7 @@ class ClientConnection:
 
     def peer_lost(self, peer: Peer, reason: str) -> None:
         """See `PeerHandler`."""
-        self._stop_asking()
+        self._say_no_more()
         ending = self._silence_ending if peer.is_silent else self._ending
         self._questions.cancel()
         self._owner.connection_ended(self._why or reason, ending, self._least_wait)
@@ -242,10 +234,10 @@ class ClientConnection:
                 )
             self._use(partial(agreed_options, self._settings, mode, event, self.peer.session.export))
             return
-        self._established_at = self._clock.seconds()
-        self._give_up_at = self._established_at + self._settings.control.hand_window
-        # Not at once: a server that need not be asked may have sent them together with its key.
-        self._asking = self._clock.callLater(0, self._ask)
+        self._pull.begin()
+
+    def _no_options(self) -> None:
+        self._end("the server sent no options (PUSH_REPLY)", Ending.RETRY)
 
     def _rekeyed(self, event: KeyEstablished) -> None:
         try:
@@ -258,23 +250,6 @@ class ClientConnection:
             return  # we are leaving already
         words = tls_failure_words(event.error, self._owner.own_certificate)
         self._owner.renegotiation_failed(f"renegotiation failed: {words}")
-
-    # Asking for options
-
-    def _ask(self) -> None:
-        now = self._clock.seconds()
-        if now >= self._give_up_at:
-            self._end("the server sent no options (PUSH_REPLY)", Ending.RETRY)
-            return
-        self.peer.send_message(encode_message(PushRequest()))
-        self._asking = self._clock.callLater(PUSH_REQUEST_INTERVAL, self._ask)
-
-    def _stop_asking(self) -> None:
-        if self._names is not None:
-            self._names.cancel()
-        if self._asking is not None and self._asking.active():
-            self._asking.cancel()
-        self._asking = None
 
     # Messages
 
@@ -296,11 +271,7 @@ class ClientConnection:
             self._questions.received(message)
 
     def _auth_pending(self, message: AuthPending) -> None:
-        """Wait as long as the server asks for, within what stock clients allow."""
-        control = self._settings.control
-        longest = max(control.reneg_sec / 2, control.hand_window)
-        wait = min(message.timeout or control.hand_window, longest)
-        self._give_up_at = self._established_at + wait
+        wait = self._pull.be_patient(message.timeout)
         self.log.info("the server takes its time to decide, {wait:.0f} s at most (AUTH_PENDING)", wait=wait)
 
     def _restart(self, message: Restart) -> None:
@@ -332,29 +303,16 @@ class ClientConnection:
             self._push_update(message)
 
     def _push_reply(self, reply: PushReply) -> None:
-        if self.pushed is not None or (self._names is not None and self._names.is_looking):
+        if self.pushed is not None or self._pull.is_looking:
             self._token_pushed(reply)
             return
-        self._options += reply.options
-        if sum(map(len, self._options)) > MAX_PUSHED:
-            self._end("the server pushes without end", Ending.RETRY)
-            return
-        if reply.continuation == MORE_FOLLOWS:
-            return
-        self._stop_asking()
         try:
-            wanted = filter_pushed(self._options, self._client.pull_filters)
+            wanted = self._pull.replied(reply)
         except PushRejected as error:
             self._end(str(error), Ending.RETRY)
             return
-        self._with_addresses(wanted, lambda options: self._use(partial(self._read, options)))
-
-    def _with_addresses(self, options: Sequence[str], then: Callable[[Sequence[str]], None]) -> None:
-        """Call `then` with the options, once the names have been looked up that may be among them."""
-        if self._names is None:
-            then(options)
-        else:
-            self._names.replace(options, then)
+        if wanted is not None:
+            self._pull.with_addresses(wanted, lambda options: self._use(partial(self._pull.read, options)))
 
     def _use(self, read: Callable[[], PushedOptions]) -> None:
         """Open the data channel with the options that `read` gives, or end the connection."""
@@ -373,10 +331,6 @@ class ClientConnection:
             self.log.info("the server pushes {option!r}, which changes nothing here", option=option)
         self._owner.connected(pushed)
 
-    def _read(self, options: Sequence[str]) -> PushedOptions:
-        options = (*self._client.own_options, *options)
-        return parse_pushed(options, self._settings.device.dev_type, self._client.topology)
-
     def _token_pushed(self, reply: PushReply) -> None:
         """All that a further reply may change is the token."""
         try:
@@ -389,24 +343,20 @@ class ClientConnection:
     def _push_update(self, message: PushUpdate) -> None:
         if self.pushed is None:
             return
-        update = self._update or PendingUpdate(self._options)
-        self._update = update if message.continuation == MORE_FOLLOWS else None
         try:
-            update.take(message.options)
-            if self._update is not None:
-                return
-            wanted = filter_pushed(update.options, self._client.pull_filters)
+            wanted = self._pull.updated(message)
         except NegotiationError as error:
             self._end(str(error), Ending.RETRY)
             return
-        self._options = update.options
-        for option in update.ignored:
+        if wanted is None:
+            return
+        for option in self._pull.ignored:
             self.log.info("the server's PUSH_UPDATE has {option!r}, which is ignored", option=option)
-        self._with_addresses(wanted, self._updated)
+        self._pull.with_addresses(wanted, self._updated)
 
     def _updated(self, options: Sequence[str]) -> None:
         try:
-            self.pushed = self._read(options)
+            self.pushed = self._pull.read(options)
         except NegotiationError as error:
             self._end(str(error), Ending.RETRY)
             return
@@ -433,15 +383,20 @@ class ClientConnection:
 
     # The end
 
+    def _say_no_more(self) -> None:
+        self._pull.stop()
+        if self._goodbyes is not None and self._goodbyes.active():
+            self._goodbyes.cancel()
+
     def _end(self, why: str, ending: Ending) -> None:
-        self._stop_asking()
+        self._say_no_more()
         self._why, self._ending = why, ending
         # The server waits for the acknowledgement of what it has just said.
         self.peer.linger(why)
 
     def say_goodbye(self, why: str = "we have said goodbye") -> None:
         """Tell the server that we leave, and end once it has heard."""
-        self._stop_asking()
+        self._say_no_more()
         self._why = why
         if self.pushed is None:
             self.peer.close(self._why)
@@ -458,6 +413,6 @@ class ClientConnection:
         """Nothing acknowledges an OCC message: `explicit-exit-notify` says how often it is said, once a second."""
         self.peer.say_goodbye()
         if tries > 1:
-            self._asking = self._clock.callLater(1, self._say_goodbye_in_data, tries - 1)
+            self._goodbyes = self._clock.callLater(1, self._say_goodbye_in_data, tries - 1)
         else:
             self.peer.linger(self._why or "")

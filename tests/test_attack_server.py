@@ -78,7 +78,7 @@ def assert_empty(vpn: Pair) -> None:
     factory, demux = vpn.server.factory, vpn.server.factory.demux
     assert not factory.connections
     assert not factory.clients
-    assert not factory._by_identity
+    assert not factory.roster
     for table in (demux._sessions, demux._by_address, demux._by_id, demux._by_stream):
         assert not table
     assert peer_at(factory.routes, vpn.server.address + 1) is None
@@ -174,7 +174,7 @@ def test_who_dies_while_he_is_looked_at_evicts_nobody() -> None:
     undecided.asked[1].callback("alice")
     vpn.network.keep = None
     vpn.advance(1)
-    assert [str(one) for one in vpn.server.factory._by_identity.values()] == ["alice/udp:203.0.113.1:5001"]
+    assert [str(one) for one in vpn.server.factory.roster._by_identity.values()] == ["alice/udp:203.0.113.1:5001"]
     assert first.say("PUSH_REQUEST") == []
     assert not first.lost
 

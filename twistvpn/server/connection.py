@@ -31,7 +31,7 @@ from twistvpn.wire.options import IvProto, iv_proto, parse_peer_info, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from ipaddress import IPv4Address
+    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
     from cryptography import x509
     from twisted.internet.interfaces import IReactorTime
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from twistvpn.overrides import ClientOverrides
     from twistvpn.peer import Peer
     from twistvpn.server.authentication import Admission, Examination, Examiner
+    from twistvpn.server.roster import Roster
 
 PUSH_REPEAT_INTERVAL = 30.0
 """Seconds after a reply in which the client's repeated requests are not answered, as in stock servers."""
@@ -68,12 +69,7 @@ class ConnectionHost(Protocol):
     peer_address: IPv4Address | None
     """The other end's address inside, in point-to-point mode."""
     examiner: Examiner
-
-    def check_welcome(self, identity: str) -> None:
-        """Raise `AuthenticationRejected` where a client that is in must not be in any longer."""
-
-    def admit(self, connection: ServerConnection, identity: str) -> None:
-        """Give a client a lease and a peer-id; raises `PoolExhausted` or `AuthenticationRejected`."""
+    roster: Roster
 
     def make_room(self, connection: ServerConnection) -> None:
         """Let go of every other session that is connected: there is only one other end."""
@@ -142,6 +138,12 @@ class ServerConnection:
     def attach(self, peer: Peer) -> None:
         """Say which peer this is the handler of."""
         self._peer = peer
+
+    @property
+    def networks(self) -> list[IPv4Address | IPv6Address | IPv4Network | IPv6Network]:
+        """Its addresses and the networks behind it; it has been admitted."""
+        assert self.lease is not None
+        return [*self.lease.addresses, *self.overrides.iroutes]
 
     def __str__(self) -> str:
         return f"{printable(self.identity)}/{self.described}" if self.identity else self.described
@@ -234,7 +236,7 @@ class ServerConnection:
             self._turn_away(TemporarilyRejected(str(error)))
 
     def _let_in(self, admission: Admission) -> None:
-        self._host.admit(self, admission.identity)
+        self._host.roster.admit(self, admission.identity)
         assert self.peer_id is not None
         self._agreement = agree(self._host.data, self.peer_info, self._occ, self.peer_id)
         self.stage = Stage.ADMITTED
@@ -252,7 +254,7 @@ class ServerConnection:
             self._turn_away(NegotiationError(f"renegotiated with the name {admission.username or 'of nobody'}"))
             return
         try:
-            self._host.check_welcome(admission.identity)
+            self._host.roster.check_welcome(admission.identity)
             self.peer.rekeyed(event)
         except NegotiationError as error:
             self._turn_away(error)

@@ -7,7 +7,6 @@ other clients.  An application that wants something else subclasses it.
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,13 +28,12 @@ from twistvpn.data.layers import LAYERS
 from twistvpn.data.lone import LoneTable
 from twistvpn.data.routes import RouteTable
 from twistvpn.deadlines import DeadlineQueue
-from twistvpn.errors import AuthenticationRejected, ConfigError, TemporarilyRejected
+from twistvpn.errors import ConfigError
 from twistvpn.interfaces import Frame, IFrameReceiver, Lease
 from twistvpn.link.addresses import readable
-from twistvpn.overrides import ALIKE
 from twistvpn.peer import Peer, build_peer
 from twistvpn.point_to_point import peer_info
-from twistvpn.server.addresses import AddressBook, changed_lease
+from twistvpn.server.addresses import changed_lease
 from twistvpn.server.authentication import Examiner
 from twistvpn.server.connection import ServerConnection, Stage
 from twistvpn.server.demux import Demux
@@ -43,9 +41,9 @@ from twistvpn.server.framing import answer_in_kind
 from twistvpn.server.gate import Gate
 from twistvpn.server.limits import FrequencyLimit
 from twistvpn.server.offers import network_options
-from twistvpn.server.peer_ids import PeerIds
 from twistvpn.server.point_to_point import PointToPointConnection
 from twistvpn.server.protocol import ClientAddress, ClientProtocol, TunnelTransport
+from twistvpn.server.roster import Roster
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.compression import Compression
 from twistvpn.wire.keymethod import KeyMethod2, KeySource
@@ -113,8 +111,7 @@ class VpnFactory(Factory):
         """What the peers that have left had dropped."""
         self.connections: dict[Peer, ServerConnection] = {}
         self._server = settings.server
-        self._book: AddressBook[ServerConnection] = AddressBook(pool)
-        self._client_settings = client_settings
+        self.roster = Roster(settings.server, pool, client_settings, clock)
         self.own_addresses = own_addresses
         """The IPv4 and the IPv6 address of the server inside the tunnel."""
         if isinstance(self.routes, RouteTable):
@@ -135,8 +132,6 @@ class VpnFactory(Factory):
         self.demux = Demux(keyring, CookieJar(settings.control.hand_window), self, clock, initial)
         self._gate = Gate(settings, keyring, self.demux, self.drops)
         self._protocols: dict[Peer, ClientProtocol] = {}
-        self._by_identity: dict[str, ServerConnection] = {}
-        self._peer_ids = PeerIds()
         self._told_crl_problem: str | None = None
         self._stopped = False
 
@@ -190,42 +185,6 @@ class VpnFactory(Factory):
 
     # Clients come (`connection.ConnectionHost`)
 
-    def check_welcome(self, identity: str) -> None:
-        """See `ConnectionHost`; settings that cannot be used do not end a session that came under others."""
-        with suppress(TemporarilyRejected):
-            self._overrides_for(identity)
-
-    def _overrides_for(self, identity: str) -> ClientOverrides:
-        """What is different for a client now.  Raises `AuthenticationRejected`."""
-        if self._client_settings is None:
-            return ALIKE
-        try:
-            overrides = self._client_settings.overrides(identity)
-        except ConfigError as error:
-            self.log.warn("{error}", error=error)
-            raise TemporarilyRejected("the server's settings for this client cannot be used") from None
-        if overrides.is_disabled:
-            raise AuthenticationRejected("this client is disabled")
-        return overrides
-
-    def admit(self, connection: ServerConnection, identity: str) -> None:
-        """Give a client a lease and a peer-id; whoever was in under the same identity makes room.
-
-        Raises `PoolExhausted`, and `AuthenticationRejected` where the client's own settings do not let it in.
-        """
-        connection.overrides = self._overrides_for(identity)
-        self._replace(identity)
-        for other in self._book.in_the_way(connection.overrides):
-            other.disconnect(f"its address is kept for {identity}")
-        connection.lease = self._book.lease(connection, identity, connection.overrides)
-        connection.peer_id = self._peer_ids.take(self._clock.seconds())
-        self._by_identity[identity] = connection
-
-    def _replace(self, identity: str) -> None:
-        before = self._by_identity.get(identity)
-        if before is not None and not self._server.duplicate_cn:
-            before.peer.close(f"{identity} has connected anew")
-
     def make_room(self, connection: ServerConnection) -> None:
         """See `ConnectionHost`."""
         for other in list(self.connections.values()):
@@ -263,7 +222,7 @@ class VpnFactory(Factory):
         protocol.makeConnection(
             TunnelTransport(self, connection, client, ClientAddress("server", Lease(*self.own_addresses)))
         )
-        leased = ", ".join(map(str, [*lease.addresses, *connection.overrides.iroutes]))
+        leased = ", ".join(map(str, connection.networks))
         self.log.info(
             "{client}: connected, address {leased}; data {protection}; {portrait}",
             client=connection,
@@ -288,10 +247,8 @@ class VpnFactory(Factory):
 
     def _networks_of(self, connection: ServerConnection) -> list[IPv4Address | IPv6Address | IPv4Network | IPv6Network]:
         """What is routed to a client: its addresses and the networks behind it, as many as it may have."""
-        assert connection.lease is not None
-        overrides = connection.overrides
+        overrides, wanted = connection.overrides, connection.networks
         most = self._most_routes(overrides)
-        wanted = [*connection.lease.addresses, *overrides.iroutes]
         if overrides.iroutes and not isinstance(self.routes, RouteTable):
             self.log.warn(
                 "{client}: iroute changes nothing, a tap learns what is behind its clients", client=connection
@@ -316,12 +273,8 @@ class VpnFactory(Factory):
         self._gate.session_ended()
         self._disconnect(peer, reason)
         if connection.lease is not None:
-            self.routes.leave(peer, (*connection.lease.addresses, *connection.overrides.iroutes))
-            self._book.release(connection)
-        if connection.peer_id is not None:
-            self._peer_ids.give_back(connection.peer_id, self._clock.seconds())
-        if connection.identity is not None and self._by_identity.get(connection.identity) is connection:
-            del self._by_identity[connection.identity]
+            self.routes.leave(peer, connection.networks)
+        self.roster.leave(connection)
         if peer.link.is_stream:
             peer.link.close()
         self.log.info("{client}: left: {why}", client=connection, why=reason)
@@ -405,11 +358,9 @@ class VpnFactory(Factory):
 
     def _move(self, connection: ServerConnection, lease: Lease) -> None:
         """Give a connected client other addresses.  Raises `PoolExhausted` where one is somebody else's."""
-        assert connection.lease is not None
-        self._book.change(connection, lease)
-        peer = connection.peer
-        self.routes.leave(peer, (*connection.lease.addresses, *connection.overrides.iroutes))
-        connection.lease = lease
+        peer, before = connection.peer, connection.networks
+        self.roster.change(connection, lease)
+        self.routes.leave(peer, before)
         self.routes.join(peer, self._networks_of(connection), self._port_of(connection))
         self._protocols[peer].transport.getPeer().lease = lease
 

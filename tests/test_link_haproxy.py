@@ -15,6 +15,7 @@ from twisted.logger import LogLevel, capturedLogs
 from tests.recorders import RunRecorder
 from twistvpn.interfaces import single
 from twistvpn.link.haproxy import server_endpoint
+from twistvpn.link.strangers import Strangers
 from twistvpn.link.stream import StreamLinkFactory
 from twistvpn.wire.framing import frame_one
 
@@ -23,7 +24,9 @@ PROXY = IPv4Address("TCP", "192.0.2.200", 40000)
 
 def connect(recorder: RunRecorder) -> tuple[Any, StringTransport]:
     reactor = MemoryReactor()
-    server_endpoint(reactor, "haproxy:tcp:1194").listen(StreamLinkFactory(recorder, Clock()))
+    server_endpoint(reactor, "haproxy:tcp:1194", Strangers(Clock().seconds)).listen(
+        StreamLinkFactory(recorder, Clock())
+    )
     protocol: Any = reactor.tcpServers[0][1].buildProtocol(PROXY)
     transport = StringTransport(peerAddress=PROXY)
     protocol.makeConnection(transport)
@@ -60,5 +63,5 @@ def test_a_header_that_is_none_ends_the_connection(header: bytes) -> None:
 
 def test_other_endpoints_are_twisteds() -> None:
     reactor = MemoryReactor()
-    server_endpoint(reactor, "tcp:1194").listen(StreamLinkFactory(RunRecorder(), Clock()))
+    server_endpoint(reactor, "tcp:1194", Strangers(Clock().seconds)).listen(StreamLinkFactory(RunRecorder(), Clock()))
     assert reactor.tcpServers[0][0] == 1194

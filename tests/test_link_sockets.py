@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import ExitStack
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -27,6 +28,7 @@ from twistvpn.link.sockets import (
     open_tcp_listener,
     open_udp_socket,
 )
+from twistvpn.link.strangers import Strangers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +140,7 @@ async def test_the_sockets_of_endpoints_have_their_options(kind: str, tmp_path: 
     certificate = pem_file(tmp_path)
     more = f":privateKey={certificate}:certKey={certificate}" if kind == "ssl" else ""
     prepared = PreparedReactor(reactor, SocketOptions(mtu_discover=2))
-    endpoint = server_endpoint(prepared, f"{kind}:0:interface=127.0.0.1{more}")
+    endpoint = server_endpoint(prepared, f"{kind}:0:interface=127.0.0.1{more}", Strangers(monotonic))
     port: Any = await endpoint.listen(Factory.forProtocol(Protocol))
     assert option(port.socket, IP_MTU_DISCOVER, socket.IPPROTO_IP) == 2
     connected = await clientFromString(prepared, f"tcp:127.0.0.1:{port.getHost().port}").connect(

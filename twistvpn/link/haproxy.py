@@ -22,24 +22,34 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
+    from twistvpn.link.strangers import Strangers
+
 PREFIX = "haproxy:"
 
 
-def server_endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
-    """The server endpoint that `description` asks Twisted for; raises what `serverFromString` raises."""
+def server_endpoint(reactor: Any, description: str, strangers: Strangers) -> IStreamServerEndpoint:
+    """The server endpoint that `description` asks Twisted for; raises what `serverFromString` raises.
+
+    `strangers` bounds the lines about connections whose header is none.
+    """
     if not description.startswith(PREFIX):
         return serverFromString(reactor, description)  # type: ignore[no-any-return]
-    endpoint: IStreamServerEndpoint = proxyEndpoint(_Guarded(serverFromString(reactor, description[len(PREFIX) :])))
+    endpoint: IStreamServerEndpoint = proxyEndpoint(
+        _Guarded(serverFromString(reactor, description[len(PREFIX) :]), strangers)
+    )
     return endpoint
 
 
 @implementer(IStreamServerEndpoint)
 class _Guarded:
-    def __init__(self, endpoint: IStreamServerEndpoint) -> None:
+    def __init__(self, endpoint: IStreamServerEndpoint, strangers: Strangers) -> None:
         self._endpoint = endpoint
+        self._strangers = strangers
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
-        return self._endpoint.listen(_GuardingFactory(protocolFactory))  # type: ignore[no-untyped-call]
+        factory = _GuardingFactory(protocolFactory)  # type: ignore[no-untyped-call]  # it is Twisted's
+        factory.strangers = self._strangers
+        return self._endpoint.listen(factory)
 
 
 class _Guard(ProtocolWrapper):
@@ -52,10 +62,14 @@ class _Guard(ProtocolWrapper):
             if cast("Any", self.wrappedProtocol)._proxyInfo is not None:
                 raise  # the header has been read: what broke is behind it
             peer = readable(link_address(self.getPeer()))  # type: ignore[no-untyped-call]
-            self._log.info("{peer}: closing the connection: no PROXY header: {error}", peer=peer, error=repr(error))
+            strangers = cast("_GuardingFactory", self.factory).strangers
+            line = strangers.line_about(f"{peer}: closing the connection: no PROXY header: {error!r}")
+            if line is not None:
+                self._log.info("{line}", line=line)
             self.abortConnection()
 
 
 class _GuardingFactory(WrappingFactory):
     protocol = _Guard
     noisy = False
+    strangers: Strangers

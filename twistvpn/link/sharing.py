@@ -162,6 +162,7 @@ class SharedConnection(Protocol):
 
     def connectionMade(self) -> None:
         """Wait for the first bytes, not for ever."""
+        self._links.strangers.enter(self)
         self._timer = self._clock.callLater(IDLE_TIMEOUT, self._abort)
 
     def dataReceived(self, data: bytes) -> None:
@@ -204,9 +205,14 @@ class SharedConnection(Protocol):
         if self._taker is not None:
             self._taker.connectionLost(reason)
 
+    def give_way(self) -> None:
+        """See `strangers.Connection`."""
+        self._abort()
+
     def _abort(self) -> None:
         abort(self.transport)
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None
         cancel(timer)
+        self._links.strangers.leave(self)

@@ -23,6 +23,7 @@ from twistvpn.interfaces import Address, Buffer, ILink, ILinkReceiver, Run
 from twistvpn.link.addresses import canonical_host, readable
 from twistvpn.link.connections import abort, cancel
 from twistvpn.link.sockets import set_tos
+from twistvpn.link.strangers import Strangers
 from twistvpn.verbosity import log_observer
 from twistvpn.wire.framing import Deframer, frame_one, frame_run, runs_of
 
@@ -71,6 +72,7 @@ class StreamLink(Protocol):
         self,
         receiver: ILinkReceiver,
         clock: IReactorTime,
+        strangers: Strangers,
         *,
         max_frame: int = MAX_FRAME,
         queue_limit: int = QUEUE_LIMIT,
@@ -81,6 +83,7 @@ class StreamLink(Protocol):
         """The other end's: as the connection has it at first, and once something has come as a proxy in front says."""
         self._receiver = receiver
         self._clock = clock
+        self._strangers = strangers
         self._deframer = Deframer(max_frame)
         self._queue_limit = queue_limit
         self._idle = idle
@@ -107,6 +110,7 @@ class StreamLink(Protocol):
         cast("IConsumer", transport).registerProducer(self, True)
         if self._idle is not None:
             self._timer = self._clock.callLater(self._idle, self._abort)
+            self._strangers.enter(self)
 
     def _look_at_ends(self) -> None:
         assert self.transport is not None
@@ -125,7 +129,9 @@ class StreamLink(Protocol):
             datagrams = self._deframer.feed(data)
         except MalformedPacket as error:
             self.drops[error.reason] += 1
-            self._log.info("{peer}: closing the connection: {error}", peer=readable(self.address), error=error)
+            line = self._strangers.line_about(f"{readable(self.address)}: closing the connection: {error}")
+            if line is not None:
+                self._log.info("{line}", line=line)
             self._abort()
             return
         if not datagrams:
@@ -208,6 +214,10 @@ class StreamLink(Protocol):
         cast("IConsumer", self.transport).unregisterProducer()
         self.transport.loseConnection()
 
+    def give_way(self) -> None:
+        """See `strangers.Connection`."""
+        self._abort()
+
     def _abort(self) -> None:
         self._closed = True
         self._stop_timer()
@@ -216,6 +226,7 @@ class StreamLink(Protocol):
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None
         cancel(timer)
+        self._strangers.leave(self)
 
     def _clear_queue(self) -> None:
         self._queue = []
@@ -240,17 +251,25 @@ class StreamLinkFactory(Factory):
         max_frame: int = MAX_FRAME,
         queue_limit: int = QUEUE_LIMIT,
         idle: float | None = IDLE_TIMEOUT,
+        strangers: Strangers | None = None,
     ) -> None:
+        """`strangers` is shared by all that takes the connections of one server."""
         self.receiver = receiver
         self.clock = clock
         self.max_frame = max_frame
         self.queue_limit = queue_limit
         self.idle = idle
+        self.strangers = Strangers(clock.seconds) if strangers is None else strangers
 
     def buildProtocol(self, addr: IAddress | None) -> StreamLink:
         """Return the link for a new connection."""
         link = StreamLink(
-            self.receiver, self.clock, max_frame=self.max_frame, queue_limit=self.queue_limit, idle=self.idle
+            self.receiver,
+            self.clock,
+            self.strangers,
+            max_frame=self.max_frame,
+            queue_limit=self.queue_limit,
+            idle=self.idle,
         )
         link.factory = self
         return link

@@ -14,6 +14,7 @@ from twistvpn.link.addresses import readable
 from twistvpn.link.haproxy import server_endpoint
 from twistvpn.link.sharing import PortShare, SharedPortFactory
 from twistvpn.link.sockets import PreparedReactor, listen_tcp, open_udp_socket
+from twistvpn.link.strangers import Strangers
 from twistvpn.link.stream import MAX_FRAME, StreamLinkFactory, describe
 from twistvpn.link.udp import UdpLink
 from twistvpn.verbosity import log_observer
@@ -85,6 +86,7 @@ class Listeners:
         self._options = options
         self._share = share
         self._max_frame = max_frame
+        self._strangers = Strangers(reactor.seconds)
         self._sockets: list[socket.socket] = []
         self._endpoints: list[tuple[str, Deferred[None]]] = []
         self._bound = False
@@ -115,7 +117,7 @@ class Listeners:
         self.ports.append(listen_tcp(self._reactor, place.host, place.port, self._stream_factory(), self._options))
 
     def _stream_factory(self) -> StreamLinkFactory | SharedPortFactory:
-        links = StreamLinkFactory(self._receiver, self._reactor, max_frame=self._max_frame)
+        links = StreamLinkFactory(self._receiver, self._reactor, max_frame=self._max_frame, strangers=self._strangers)
         return links if self._share is None else SharedPortFactory(links, self._share, self._reactor)
 
     def start(self, on_refusal: Callable[[EnvironmentRefusal], None]) -> None:
@@ -136,7 +138,7 @@ class Listeners:
 
         def begin() -> Any:
             reactor = PreparedReactor(self._reactor, self._options)
-            return server_endpoint(reactor, endpoint).listen(self._stream_factory())
+            return server_endpoint(reactor, endpoint, self._strangers).listen(self._stream_factory())
 
         return maybeDeferred(begin).addCallback(listens)
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from twistvpn.cli.common import folder_option, now, open_folder
-from twistvpn.cli.init import MAX_DAYS
+from twistvpn.cli.common import days_option, folder_option, now, open_folder
 from twistvpn.config.settings import ControlWrapping, Settings
 from twistvpn.crypto.clientkey import ServerKey, timestamp_metadata
 from twistvpn.errors import ConfigError
-from twistvpn.pki.authority import CERTIFICATE_LIFETIME, general_name
+from twistvpn.pki.authority import general_name
 from twistvpn.pki.files import new_file
 from twistvpn.pki.folder import CONTROL_KEYS
 from twistvpn.pki.profile import ControlBlock, RemoteEntry, client_profile
@@ -38,13 +37,7 @@ def client() -> None:
     help="A new file for the profile.  [default: print]",
 )
 @click.option("--host", metavar="NAME", help="Name or address to connect to.  [default: the one given to init]")
-@click.option(
-    "--days",
-    type=click.IntRange(1, MAX_DAYS),
-    default=CERTIFICATE_LIFETIME.days,
-    show_default=True,
-    help="How long the certificate is valid.",
-)
+@days_option("certificate")
 @click.option(
     "--key",
     type=click.Choice(["tls-crypt-v2", "tls-crypt", "tls-auth"]),

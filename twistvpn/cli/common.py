@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from twistvpn.errors import TwistvpnError
+from twistvpn.pki.authority import CERTIFICATE_LIFETIME
 from twistvpn.pki.folder import StateFolder, holds_state
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
+MAX_DAYS = 3652
 SYSTEM_FOLDER = Path("/etc/twistvpn")
 _FOLDER = "twistvpn.folder"
 
@@ -43,6 +45,17 @@ def _os_error(error: OSError) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def days_option(what: str) -> Callable[[F], F]:
+    """Add `--days`: how long `what` is valid."""
+    return click.option(
+        "--days",
+        type=click.IntRange(1, MAX_DAYS),
+        default=CERTIFICATE_LIFETIME.days,
+        show_default=True,
+        help=f"How long the {what} is valid.",
+    )
 
 
 def folder_option(*, envvar: str | None = None) -> Callable[[F], F]:

@@ -12,16 +12,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from twistvpn.cli.common import now
+from twistvpn.cli.common import days_option, now
 from twistvpn.cli.machine import choose_network, choose_network6, has_ipv6, local_networks, overlapping, own_address
 from twistvpn.errors import ConfigError
-from twistvpn.pki.authority import CERTIFICATE_LIFETIME
 from twistvpn.pki.folder import StateFolder
 
 if TYPE_CHECKING:
     from twistvpn.cli.machine import Network
-
-MAX_DAYS = 3652
 
 
 @click.command()
@@ -39,13 +36,7 @@ MAX_DAYS = 3652
 )
 @click.option("--network", metavar="NETWORK", help="IPv4 network in the tunnel.  [default: a free one]")
 @click.option("--network6", metavar="NETWORK", help="IPv6 network in the tunnel.  [default: a random fd../64]")
-@click.option(
-    "--days",
-    type=click.IntRange(1, MAX_DAYS),
-    default=CERTIFICATE_LIFETIME.days,
-    show_default=True,
-    help="How long the server's certificate is valid.",
-)
+@days_option("server's certificate")
 def init(
     *,
     folder: Path,

@@ -8,10 +8,10 @@ from importlib import metadata
 import click
 
 from twistvpn.cli.client import client
-from twistvpn.cli.common import OneLineErrors, folder_option, now, open_folder
-from twistvpn.cli.init import MAX_DAYS, init
+from twistvpn.cli.common import OneLineErrors, days_option, folder_option, now, open_folder
+from twistvpn.cli.init import init
 from twistvpn.data import kernel
-from twistvpn.pki.authority import CERTIFICATE_LIFETIME, general_name
+from twistvpn.pki.authority import general_name
 from twistvpn.pki.folder import CONTROL_KEYS
 
 
@@ -63,13 +63,7 @@ def server() -> None:
 
 @server.command()
 @click.option("--host", metavar="NAME", help="Name or address new profiles connect to.  [default: as before]")
-@click.option(
-    "--days",
-    type=click.IntRange(1, MAX_DAYS),
-    default=CERTIFICATE_LIFETIME.days,
-    show_default=True,
-    help="How long the certificate is valid.",
-)
+@days_option("certificate")
 @folder_option()
 @click.pass_context
 def renew(ctx: click.Context, host: str | None, days: int) -> None:

@@ -157,7 +157,8 @@ def test_a_login_that_does_not_fit_is_told_and_not_sent() -> None:
     vpn = pair(connect=False)
     vpn.server.start()
     client = vpn.client
-    client.service._offer = lambda _link: KeyMethod2(KeySource.generate_client(), "V4", "x" * 3000, "", "")  # type: ignore[method-assign, assignment]
+    message = KeyMethod2(KeySource.generate_client(), "V4", "x" * 3000, "", "")
+    client.service._connector._offer = lambda _owner, _link: message  # type: ignore[method-assign,assignment]
     lines: list[str] = []
 
     def observe(event: dict[str, Any]) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 from enum import Enum, auto
-from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.application.service import Service
@@ -13,33 +11,18 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twistvpn import point_to_point
-from twistvpn.client.connection import ClientConnection
+from twistvpn.client.connector import Connector
 from twistvpn.client.host import ClientHost
-from twistvpn.client.link import LinkOpener
 from twistvpn.client.login import Login, NobodyToAskError
-from twistvpn.client.lookup import PulledNames
-from twistvpn.client.peer_info import peer_info
 from twistvpn.client.predecessor import Predecessor
 from twistvpn.client.remotes import Ending, RemoteList
 from twistvpn.client.status import format_status
 from twistvpn.client.unanswered import Unanswered
-from twistvpn.config.settings import Remote
-from twistvpn.consistency import local_occ_string
-from twistvpn.control.keys import control_key
-from twistvpn.control.tls import ControlTlsFactory
-from twistvpn.control.verify import TlsContexts, validity_problem
 from twistvpn.data import kernel
-from twistvpn.deadlines import DeadlineQueue
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import IFrameReceiver
-from twistvpn.link.stream import largest_frame
-from twistvpn.peer import build_peer
 from twistvpn.status_file import refresh_status_file
 from twistvpn.verbosity import log_observer
-from twistvpn.wire.keymethod import KeyMethod2, KeySource
-from twistvpn.wire.options import format_peer_info
-from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,8 +31,9 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
     from twisted.python.failure import Failure
 
+    from twistvpn.client.connection import ClientConnection
     from twistvpn.client.link import Links
-    from twistvpn.config.settings import Settings
+    from twistvpn.config.settings import Remote, Settings
     from twistvpn.control.push import PushedOptions
     from twistvpn.interfaces import Frame, ILink, ITun, IUserPrompt
     from twistvpn.nameservers import IDnsConfigurator
@@ -120,16 +104,10 @@ class VpnClientService(Service):
         self._client = settings.client
         self._reactor = reactor
         self._on_fatal = on_fatal
-        self._key = control_key(settings.control, Role.CLIENT)
-        contexts = TlsContexts(settings.tls, Role.CLIENT)
-        self.own_certificate = contexts.own_certificate
-        self._tls = ControlTlsFactory(contexts, reactor, client=True)
-        self._deadlines = DeadlineQueue(reactor)
+        self._connector = Connector(reactor, settings, links)
+        self.own_certificate = self._connector.own_certificate
         self._remotes = RemoteList(settings.client)
         self.login = Login(settings.client, prompt)
-        self._links: Links = links or LinkOpener(
-            reactor, settings.client, settings.sockets, largest_frame(settings.device.mtu)
-        )
         self._link: ILink | None = None
         self._connection: ClientConnection | None = None
         self._predecessor: Predecessor | None = None
@@ -217,7 +195,7 @@ class VpnClientService(Service):
 
     def _release(self) -> None:
         self._retire_predecessor()
-        self._deadlines.stop()
+        self._connector.deadlines.stop()
         if self._status_chore is not None and self._status_chore.running:
             self._status_chore.stop()
         self.host.close()
@@ -236,53 +214,18 @@ class VpnClientService(Service):
     def _try_server(self) -> None:
         self._enter(ClientState.OPENING)
         remote = self._remotes.current()
-        self._attempt = ensureDeferred(self._connect(remote))
+        self._attempt = ensureDeferred(self._connect())
         self._attempt.addErrback(self._not_opened, remote)
 
-    async def _connect(self, remote: Remote) -> None:
-        problem = validity_problem(self.own_certificate, self._reactor.seconds())
-        if problem is not None:
-            self.log.warn("{problem}", problem=problem)
-        await self.login.prepare()
-        remotes = self._remotes
-        if remote.endpoint is not None:
-            remotes.hosts = [remote.host]
-        elif not remotes.hosts:
-            remotes.hosts = await self._links.addresses(remote)
-        host = remotes.take_host()
-        if remote.endpoint is None:
-            self.host.prepare(host)
-        self.log.info(
-            "connecting to {proto}:{host}:{port} ({name})",
-            proto=remote.proto if remote.outer is None else "tls",
-            host=host,
-            port=(remote.proxy or remote).port,
-            name=remote.host if remote.proxy is None else f"{remote.proxy.kind.value} to {remote.host}:{remote.port}",
-        )
-        names = PulledNames(self._look_up, self._reactor) if self._client.allow_pull_fqdn else None
-        connection = ClientConnection(self, self.settings, self._reactor, names)
-        link, address = await self._links.open(remote, host, connection)
+    async def _connect(self) -> None:
+        connection, link = await self._connector.connect(self._remotes, self)
         self._attempt = None
-        self._link = link
-        peer = build_peer(
-            Role.CLIENT,
-            link,
-            address,
-            settings=self.settings,
-            wrapping=self._key.new_wrapping(),
-            tls=self._tls,
-            offer=partial(self._offer, link),
-            handler=connection,
-            deadlines=self._deadlines,
-            clock=self._reactor,
-        )
-        connection.attach(peer)
-        self._connection = connection
+        self._connection, self._link = connection, link
         self._enter(ClientState.JOINING)
         self._poll = self._reactor.callLater(self._client.connect_timeout, self._no_answer)
-        self._unanswered = Unanswered(peer, self.settings.control, self._reactor)
-        peer.session.connect(self._reactor.seconds())
-        peer.pump()
+        self._unanswered = Unanswered(connection.peer, self.settings.control, self._reactor)
+        connection.peer.session.connect(self._reactor.seconds())
+        connection.peer.pump()
 
     def _not_opened(self, failure: Failure, remote: Remote) -> None:
         self._attempt = None
@@ -299,21 +242,7 @@ class VpnClientService(Service):
         if connection is not None and connection.peer.session.remote_session_id is None:
             connection.peer.close(f"no answer within {self._client.connect_timeout:g} s")
 
-    def _offer(self, link: ILink) -> KeyMethod2:
-        username, password = self.login.shown()
-        options = local_occ_string(self.settings, link)
-        prompt = self.login.prompt
-        if self.settings.point_to_point is not None:
-            info = point_to_point.peer_info(self.settings.data)
-        else:
-            hardware = self.host.hardware_address() if self._client.push_peer_info else None
-            info = peer_info(self.settings, () if prompt is None else prompt.methods, hardware)
-        return KeyMethod2(KeySource.generate_client(), options, username, password, format_peer_info(info))
-
     # What the connection reports (`connection.ConnectionOwner`)
-
-    def _look_up(self, name: str) -> Deferred[list[str]]:
-        return ensureDeferred(self._links.addresses(Remote(name, 0, "udp", socket.AF_INET)))
 
     def connected(self, pushed: PushedOptions) -> None:
         """The server has let us in: configure the host."""

@@ -409,6 +409,21 @@ def test_it_is_said_as_often_as_the_admin_wants_it(
     assert stopped == [None]
 
 
+@pytest.mark.shows("explicit-exit-notify")
+@pytest.mark.parametrize(("own", "tries"), [("", 0), ("explicit-exit-notify", 1)])
+def test_an_older_end_in_point_to_point_mode_hears_it_where_the_admin_wants_it(own: str, tries: int) -> None:
+    vpn = pair(client=own, server='push "explicit-exit-notify 0"' if not own else "")
+    without_cc_exit(vpn)
+    connection = vpn.client.service._connection
+    assert connection is not None
+    object.__setattr__(connection._settings, "point_to_point", PointToPoint())
+    said: list[int] = []
+    server_peer(vpn).channel.on_occ = lambda kind, _rest: said.append(kind)
+    vpn.client.stop()
+    vpn.advance(5)
+    assert len(said) == tries
+
+
 def test_a_goodbye_before_there_is_a_tunnel_is_silent() -> None:
     vpn = waiting()
     sent = vpn.network.counts["sent"]

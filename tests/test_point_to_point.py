@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,9 +21,11 @@ from twistvpn.data.formats import PacketFormat
 from twistvpn.data.lone import LoneTable
 from twistvpn.errors import ConfigError, NegotiationError
 from twistvpn.interfaces import Frame
+from twistvpn.keying import DataTerms
 from twistvpn.memory import MemoryNetwork
-from twistvpn.point_to_point import COMMON_PEER_ID, come_to_terms, is_for_many, peer_info
-from twistvpn.server.point_to_point import comes_from
+from twistvpn.point_to_point import COMMON_PEER_ID, Accord, come_to_terms, is_for_many, peer_info
+from twistvpn.server.connection import Stage
+from twistvpn.server.point_to_point import PointToPointConnection, comes_from
 from twistvpn.wire.options import IvProto
 from twistvpn.wire.roles import Role
 
@@ -175,3 +179,42 @@ def test_what_needs_clients_is_refused_in_our_own_syntax_too(files: ConfigFiles,
     tls = "[tls]\nca = ca.crt\ncert = server.crt\nkey = server.key\n"
     with pytest.raises(ConfigError, match=r"has no meaning in point-to-point mode, where there are no clients"):
         files.parse(f"[server]\nlisten = udp:1194\nifconfig = 10.9.0.1 10.9.0.2\n{line}\n{tls}", "x.ini")
+
+
+class Leaving:
+    """A peer of which only the last words count."""
+
+    is_open = True
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def send_message(self, text: str) -> None:
+        self.said.append(text)
+
+    def say_goodbye(self) -> None:
+        self.said.append("in data")
+
+    def linger(self, _reason: str) -> None:
+        self.said.append("end")
+
+
+@pytest.mark.shows("explicit-exit-notify")
+@pytest.mark.parametrize(
+    ("flags", "tries", "said"),
+    [({"cc-exit"}, 0, ["EXIT", "end"]), (set(), 1, ["in data", "end"]), (set(), 0, ["end"])],
+)
+def test_an_older_end_hears_goodbye_where_the_admin_wants_it(
+    files: ConfigFiles, flags: set[str], tries: int, said: list[str]
+) -> None:
+    text = f"dev tun\ntls-server\nexplicit-exit-notify {tries}\n{END.format('server')}"
+    host: Any = SimpleNamespace(settings=files.parse(text))
+    connection = PointToPointConnection(host, Clock(), "udp:192.0.2.7:1194")
+    peer: Any = Leaving()
+    connection.attach(peer)
+    connection.stage = Stage.CONNECTED
+    connection._accord = Accord(
+        DataTerms("AES-256-GCM", KeyDerivation.PRF, None, PacketFormat.CLASSIC), frozenset(flags)
+    )
+    connection.disconnect("the server is stopping")
+    assert peer.said == said

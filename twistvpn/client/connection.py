@@ -405,9 +405,24 @@ class ClientConnection:
             self.peer.send_message(encode_message(Exit()))
             self.peer.linger(self._why)
             return
+        if self.goodbyes:
+            self._say_goodbye_in_data(self.goodbyes)
+        else:
+            self.peer.close(self._why)
+
+    @property
+    def goodbyes(self) -> int:
+        """How often goodbye is said on the data channel, once there are options.
+
+        A server only lets its client go. In point-to-point mode stock peers up to 2.5 that hear it end for good: to
+        those it is said where the admin wants it.
+        """
+        assert self.pushed is not None
         wanted = self.pushed.explicit_exit_notify
         tries = self._client.explicit_exit_notify if wanted is None else wanted
-        self._say_goodbye_in_data(1 if self.peer.link.is_stream else min(max(1, tries), MOST_GOODBYES))
+        if self._settings.point_to_point is None:
+            tries = max(1, tries)
+        return min(tries, 1 if self.peer.link.is_stream else MOST_GOODBYES)
 
     def _say_goodbye_in_data(self, tries: int) -> None:
         """Nothing acknowledges an OCC message: `explicit-exit-notify` says how often it is said, once a second."""

@@ -52,7 +52,8 @@ class Predecessor:
     def retire(self) -> None:
         """Say goodbye in data, as it has no control channel left: the new connection stands, or there will be none."""
         peer = self._connection.peer
-        peer.say_goodbye()
+        if self._connection.goodbyes:
+            peer.say_goodbye()
         peer.close("another session has taken its place")
 
     # What the connection reports (`connection.ConnectionOwner`)

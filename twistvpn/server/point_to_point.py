@@ -44,12 +44,16 @@ class PointToPointConnection(ServerConnection):
         self.log.warn("{client}: asks for options; in point-to-point mode it must not pull", client=self)
 
     def _send_away(self, message: Restart | Halt, reason: str) -> None:
-        """Say goodbye: a peer that does not pull takes no other message."""
-        peer = self.peer
+        """Say goodbye: a peer that does not pull takes no other message.
+
+        Up to 2.5 stock peers end for good when they hear it: to those it is said where `explicit-exit-notify` wants it.
+        """
+        peer, server = self.peer, self._host.settings.server
+        assert server is not None
         if self.stage is Stage.CONNECTED and peer.is_open and self._accord is not None:
             if "cc-exit" in self._accord.flags:
                 peer.send_message(encode_message(Exit()))
-            else:
+            elif server.explicit_exit_notify:
                 peer.say_goodbye()
         peer.linger(reason)
 

@@ -15,6 +15,7 @@ from tests.routing import peer_at
 from tests.scripted_client import MODERN, OCC, ScriptedClient, serving
 from twistvpn.config.settings import DataSettings
 from twistvpn.control.session import KeyDerivation
+from twistvpn.crypto.authtoken import TokenSecret
 from twistvpn.data.formats import PacketFormat
 from twistvpn.errors import AuthenticationRejected, NegotiationError
 from twistvpn.interfaces import Credentials, IAuthenticator
@@ -373,11 +374,23 @@ def test_an_application_may_talk_to_a_client_and_end_it() -> None:
     assert vpn.server.factory.connections == {}
 
 
-def test_a_stopping_server_may_name_the_next_remote() -> None:
-    vpn = serving(server="explicit-exit-notify 2")
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ("", "RESTART"),
+        ("explicit-exit-notify 2", "RESTART,[N]:"),
+        ("auth-gen-token", "RESTART"),
+        ("auth-gen-token\nauth-gen-token-secret {secret}", "RESTART,[P]:"),
+        ("auth-gen-token\nauth-gen-token-secret {secret}\nexplicit-exit-notify 2", "RESTART,[PN]:"),
+    ],
+)
+def test_a_stopping_server_says_where_to_go_and_what_to_keep(tmp_path: Path, options: str, text: str) -> None:
+    secret = tmp_path / "tokens.key"
+    secret.write_text(TokenSecret.generate().to_text())
+    vpn = serving(server=options.format(secret=secret))
     client = ScriptedClient(vpn)
     vpn.server.stop()
-    assert client.texts[-1] == "RESTART,[N]"
+    assert client.texts[-1] == text
 
 
 def test_a_revoked_client_is_sent_away_while_it_is_connected(tmp_path: Path) -> None:

@@ -67,6 +67,8 @@ class Examiner:
         """Seconds that a decision may take unless the client is told to wait."""
         self.longest_wait = max(control.reneg_sec / 2, control.hand_window)
         self.tokens: AuthTokens | None = None
+        self.tokens_last = tokens is not None and tokens.secret is not None
+        """Whether tokens are good after a restart of this server."""
         self.renews_between = False
         """Whether tokens are renewed more often than keys are."""
         self.token_decides = True

@@ -378,8 +378,11 @@ class VpnFactory(Factory):
                 connection.disconnect("its certificate has been revoked")
 
     def disconnect_all(self, reason: str) -> None:
-        """Send everybody away; they may come back."""
-        params = "[N]" if self._server.explicit_exit_notify == _NEXT_REMOTE else ""
+        """Send everybody away; they may come back, with the token they have where the next of us will know it."""
+        flags = "P" if self.examiner.tokens_last else ""
+        flags += "N" if self._server.explicit_exit_notify == _NEXT_REMOTE else ""
+        # OpenVPN 3 knows its flag by the colon.
+        params = f"[{flags}]:" if flags else ""
         for connection in list(self.connections.values()):
             connection.disconnect(reason, params)
 

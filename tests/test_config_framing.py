@@ -58,6 +58,17 @@ def test_compression(files: ConfigFiles, lines: str, compression: Compression, a
         assert (data.compression, data.allow_compression) == (compression, allow)
 
 
+@pytest.mark.shows("push")
+@pytest.mark.parametrize(
+    ("option", "pushed"),
+    [("compress", "compress stub"), ("compress stub-v2", "compress stub-v2"), ("comp-lzo no", "comp-lzo no")],
+)
+def test_every_client_understands_what_is_pushed(files: ConfigFiles, option: str, pushed: str) -> None:
+    server = files.parse(f'{SERVER_OVPN}push "{option}"\n').server
+    assert server is not None
+    assert server.push == (pushed,)
+
+
 def test_comp_lzo_alone_is_adaptive(files: ConfigFiles) -> None:
     data = files.parse(f"{CLIENT_OVPN}comp-lzo\ncomp-noadapt\n").data
     assert (data.compression, data.allow_compression) == (C.LZO, "asym")

@@ -34,7 +34,8 @@ def pushed_option(directive: Directive, topology: str) -> str:
         _refuse_bits(directive, words[1])
     if words[0] in {"comp-lzo", "compress"}:
         check_compression(directive, words)
-    return option
+    # To all others that is the same, but OpenVPN 3 must have the word.
+    return "compress stub" if words == ["compress"] else option
 
 
 def _refuse_bits(directive: Directive, text: str) -> None:

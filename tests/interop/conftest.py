@@ -11,6 +11,7 @@ import pytest
 
 from tests.interop.material import Authority, static_key
 from tests.interop.peers import Lab
+from tests.interop.releases import STOCK_BINARY
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -32,7 +33,10 @@ def _missing() -> str:
     wants = {
         "root": os.geteuid() == 0,
         "/dev/net/tun": Path("/dev/net/tun").exists(),
-        **{program: shutil.which(program, path=_PATH) is not None for program in ("openvpn", "ip", "ping", "setpriv")},
+        **{
+            program: shutil.which(program, path=_PATH) is not None
+            for program in (STOCK_BINARY, "ip", "ping", "setpriv")
+        },
     }
     return ", ".join(name for name, there in wants.items() if not there)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from tests.interop.ini import client_ini, server_ini, write_material
 from tests.interop.netns import Namespace, join
 from tests.interop.process import TWISTD, Process
+from tests.interop.releases import STOCK_BINARY, for_stock
 from tests.interop.transfer import transfer
 from tests.interop.tunnel import DEVICE, Tunnel, credentials
 from tests.interop.waiting import PATIENCE, wait_until
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 STOCK = "stock"
 OURS = os.environ.get("INTEROP_OURS", "ours")
 """INTEROP_OURS=stock puts Debian's openvpn in our place in every case: a test of the tests."""
-STOCK_BINARY = os.environ.get("INTEROP_STOCK") or shutil.which("openvpn") or "/usr/sbin/openvpn"
-"""INTEROP_STOCK names another release's openvpn to be the stock peer."""
 
 PORT = 1194
 NETWORK = "server 10.8.0.0 255.255.255.0"
@@ -42,7 +40,7 @@ class Peer:
         self.namespace = namespace
         self.device = DEVICE
         self.config = directory / f"{label}.conf"
-        self.config.write_text("\n".join(options) + "\n")
+        self.config.write_text("\n".join(for_stock(options) if kind == STOCK else options) + "\n")
         self.process = Process(f"{label}-{kind}", namespace, self.command(), directory)
 
     def command(self) -> list[str]:

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import base64
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.interop.netns import run
-from tests.interop.peers import GATEWAY, OURS, STOCK, STOCK_BINARY
+from tests.interop.peers import GATEWAY, OURS, STOCK
+from tests.interop.releases import STOCK_BINARY, stock_is_since, stock_since
 from tests.interop.tunnel import Tunnel, block
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.interop.conftest import MakeLab
     from tests.interop.peers import Client, Lab, Server
 
-pytestmark = [pytest.mark.interop, pytest.mark.shows("tls-crypt-v2")]
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.shows("tls-crypt-v2"),
+    stock_since("2.5", "tls-crypt-v2, and a command that makes its keys,"),
+]
 
 ROLES = [pytest.param(OURS, STOCK, id="our-server"), pytest.param(STOCK, OURS, id="our-client")]
 MEGABYTE = 1_000_000
 DYNAMIC = "dyn-tls-crypt"
-STOCK_IS_NEW = DYNAMIC.encode() in Path(STOCK_BINARY).read_bytes()
+STOCK_IS_NEW = stock_is_since("2.6")
 """From 2.6 on stock knows dynamic tls-crypt, and shows its own key as often as it is asked to."""
 
 only_ours = pytest.mark.skipif(OURS == STOCK, reason="about our log")

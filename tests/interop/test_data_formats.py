@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.interop.old_peers import forget
-from tests.interop.peers import GATEWAY6, OURS, STOCK, STOCK_BINARY
+from tests.interop.peers import GATEWAY6, OURS, STOCK
+from tests.interop.releases import stock_is_since, stock_since
 from tests.interop.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.interop
 
-RELEASE = subprocess.run([STOCK_BINARY, "--version"], capture_output=True, text=True, check=False).stdout.split()[1:2]
-"""The stock peer's, such as '2.6.14'."""
 ROLES = [pytest.param(OURS, STOCK, id="our-server"), pytest.param(STOCK, OURS, id="our-client")]
 MEGABYTE = 1_000_000
+# 2.4 clients have a list of ciphers, servers do not look for one.
+LISTS = stock_is_since("2.5")
+LISTS_ANNOUNCED = [b"IV_CIPHERS=%s\n" if LISTS else b"IV_CIPHERS=%s\0"]
+LISTS_LOOKED_FOR = [b"IV_CIPHERS=\0"] if LISTS else []
 
 
 def show_traffic(lab: Lab, server: Server, client: Client, protection: str) -> None:
@@ -45,7 +47,8 @@ def test_an_old_cipher(
     make_lab: MakeLab, cipher: str, auth: str, proto: str, server_kind: str, client_kind: str
 ) -> None:
     lab = make_lab(Tunnel(proto, cipher=cipher))
-    server, client = lab.server(server_kind, f"auth {auth}"), lab.client(client_kind, "client", f"auth {auth}")
+    common = [f"auth {auth}", f"cipher {cipher}"]
+    server, client = lab.server(server_kind, *common), lab.client(client_kind, "client", *common)
     show_traffic(lab, server, client, f"{cipher} with {auth}")
 
 
@@ -58,10 +61,10 @@ def test_a_peer_that_negotiates_nothing(make_lab: MakeLab, old: str, option: str
     theirs = ["auth SHA256", "cipher AES-256-CBC"]
     if old == "client":
         server, client = lab.server(OURS, *ours), lab.client(STOCK, "client", *theirs)
-        forget(client, b"IV_NCP=2\n", b"IV_CIPHERS=%s\n")
+        forget(client, b"IV_NCP=2\n", *LISTS_ANNOUNCED)
     else:
         server, client = lab.server(STOCK, *theirs), lab.client(OURS, "client", *ours)
-        forget(server, b"IV_NCP=\0", b"IV_CIPHERS=\0")
+        forget(server, b"IV_NCP=\0", *LISTS_LOOKED_FOR)
     show_traffic(lab, server, client, "AES-256-CBC with SHA256")
 
 
@@ -70,12 +73,13 @@ def test_a_peer_that_negotiates_nothing(make_lab: MakeLab, old: str, option: str
 def test_what_old_configurations_offered_by_themselves(make_lab: MakeLab, server_kind: str, client_kind: str) -> None:
     lab = make_lab(Tunnel(cipher="AES-256-CBC"))
     ours = ["data-ciphers AES-256-GCM", "cipher AES-256-CBC", "compat-mode 2.4.0"]
-    server = lab.server(server_kind, *(ours if server_kind == OURS else []))
-    client = lab.client(client_kind, "client", *(ours if client_kind == OURS else []))
+    theirs = ["cipher AES-256-CBC"]
+    server = lab.server(server_kind, *(ours if server_kind == OURS else theirs))
+    client = lab.client(client_kind, "client", *(ours if client_kind == OURS else theirs))
     show_traffic(lab, server, client, "AES-256-CBC with SHA1")
 
 
-@pytest.mark.skipif(RELEASE < ["2.7"], reason="stock peers have it from 2.7 on")
+@stock_since("2.7", "keys by epochs")
 @pytest.mark.parametrize("proto", ["udp", "tcp"])
 @pytest.mark.parametrize("ours", ["server", "client"])
 def test_keys_change_by_epochs(make_lab: MakeLab, ours: str, proto: str) -> None:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from tests.interop.peers import GATEWAY, GATEWAY6, OURS, PORT, STOCK
+from tests.interop.releases import stock_is_since
 from tests.interop.tunnel import DEVICE, Tunnel
 from tests.interop.waiting import PATIENCE
 
@@ -32,6 +33,8 @@ ROLES = [pytest.param(OURS, STOCK, id="our-server"), pytest.param(STOCK, OURS, i
 
 TIMESTAMPS = 12
 """Bytes of a segment that TCP's options take."""
+LONGER_EPOCH_HEADER = 4
+"""Bytes that a packet under an epoch's key, which 2.7 wants, has more than one under another key."""
 
 TLS = [
     "tls-cipher TLS-ECDHE-ECDSA-WITH-AES-256-GCM-SHA384",
@@ -54,7 +57,8 @@ def test_the_chosen_tls_is_what_runs(make_lab: MakeLab, server_kind: str, client
     stock = next(peer for peer in lab.peers if peer.kind == STOCK)
     told = stock.process.wait_for_line(r"Control Channel: TLSv")
     assert suite in told
-    assert "secp384r1" in told or version == "1.2"
+    if version == "1.3" and stock_is_since("2.6"):
+        assert "secp384r1" in told
 
 
 @pytest.mark.shows("ca", "cert", "key", "cd", "config", "remote-cert-eku", "verify-x509-name", "askpass", "extra-certs")
@@ -233,6 +237,7 @@ def test_segments_are_as_small_as_asked(
         caller.settimeout(PATIENCE)
         caller.connect(listener.getsockname())
         segment = caller.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+    largest -= LONGER_EPOCH_HEADER if stock_is_since("2.7") else 0
     assert largest - TIMESTAMPS <= segment <= largest
 
 

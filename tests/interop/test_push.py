@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.interop.peers import OURS, STOCK
+from tests.interop.releases import stock_is_since
 from tests.interop.tunnel import DEVICE
 from tests.interop.waiting import wait_until
 
@@ -51,7 +52,9 @@ def routes(entries: list[dict[str, str]]) -> set[str]:
 @pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
 def test_the_tunnel_has_the_configured_mtu(lab: Lab, server_kind: str, client_kind: str) -> None:
     lab.server(server_kind, "tun-mtu 1400", 'push "tun-mtu 1400"').start()
-    client = lab.client(client_kind)
+    # Up to 2.5 clients have to know it.
+    own = [] if stock_is_since("2.6") else ["tun-mtu 1400"]
+    client = lab.client(client_kind, "client", *own)
     client.start()
     for peer in (client.namespace, lab.server_host):
         assert [link["mtu"] for link in peer.ip_json("link") if link["ifname"] == DEVICE] == [1400]

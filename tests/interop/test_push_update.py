@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.interop.management import Management
-from tests.interop.peers import GATEWAY, OURS, STOCK, STOCK_BINARY
+from tests.interop.peers import GATEWAY, OURS, STOCK
+from tests.interop.releases import stock_before, stock_since
 from tests.interop.test_authentication import application, asking_server, login
 from tests.interop.test_push import routes
 from tests.interop.waiting import wait_until
@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.interop, pytest.mark.skipif(OURS == STOCK, reason="updates in Python")]
 
 
-def stock_is_new() -> bool:
-    """Whether the stock peer is 2.7 or later."""
-    text = subprocess.run([STOCK_BINARY, "--version"], capture_output=True, text=True, check=False).stdout
-    return tuple(map(int, text.split()[1].split(".")[:2])) >= (2, 7)
-
-
-only_new = pytest.mark.skipif(not stock_is_new(), reason="the stock peer is older than 2.7")
+only_new = stock_since("2.7", "PUSH_UPDATE")
 PUSHED = ('push "route 192.168.77.0 255.255.255.0"', 'push "route-ipv6 fd77::/64"')
 
 
@@ -47,7 +41,7 @@ def test_our_server_moves_a_connected_client(lab: Lab, client_kind: str) -> None
     lab.exchange(client, 100_000)
 
 
-@pytest.mark.skipif(stock_is_new(), reason="the stock peer is 2.7 or newer")
+@stock_before("2.7", "PUSH_UPDATE")
 def test_an_older_client_stays_as_it_is(lab: Lab) -> None:
     server = asking_server(lab, *PUSHED)
     client = lab.client(STOCK, "client", *login(lab, "moved"))

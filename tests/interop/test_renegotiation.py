@@ -12,6 +12,7 @@ import pytest
 
 from tests.interop.netns import run
 from tests.interop.peers import GATEWAY, OURS, STOCK
+from tests.interop.releases import stock_is_since
 from tests.interop.tunnel import Tunnel
 from tests.interop.waiting import wait_until
 
@@ -25,6 +26,8 @@ pytestmark = pytest.mark.interop
 ROLES = [pytest.param(OURS, STOCK, id="our-server"), pytest.param(STOCK, OURS, id="our-client")]
 NEW_KEY = "Control Channel: TLSv1"
 MEGABYTE = 1_000_000
+HAND_WINDOW = "hand-window 2" if stock_is_since("2.5") else "hand-window 8"
+"""As short as one may be within which a client has its options."""
 
 
 class Flow:
@@ -100,7 +103,9 @@ def test_not_a_datagram_is_lost_while_key_ids_go_round(
 @pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
 @pytest.mark.shows("reneg-sec")
 def test_both_ends_begin_at_once(lab: Lab, server_kind: str, client_kind: str) -> None:
-    server, client = start(lab, server_kind, client_kind, ["reneg-sec 1 1"], ["reneg-sec 1 1"])
+    # 2.4 asks for its options after a second, and must have them before.
+    often = "reneg-sec 1 1" if stock_is_since("2.5") else "reneg-sec 3 3"
+    server, client = start(lab, server_kind, client_kind, [often], [often])
     flows = both_ways(lab, client)
     stock = server if server_kind == STOCK else client
     stock.process.wait_for_line(NEW_KEY, count=4)
@@ -128,13 +133,13 @@ def test_keys_wear_out_under_load(make_lab: MakeLab, server_kind: str, client_ki
 @pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
 @pytest.mark.shows("tran-window", "hand-window")
 def test_the_old_key_lives_on_after_a_renegotiation_that_failed(lab: Lab, server_kind: str, client_kind: str) -> None:
-    ours_begins = ["hand-window 2", "reneg-sec 3 3"]
+    ours_begins = [HAND_WINDOW, "reneg-sec 3 3"]
     server, client = start(
         lab,
         server_kind,
         client_kind,
-        ours_begins if server_kind == OURS else ["hand-window 2", "reneg-sec 0"],
-        ours_begins if client_kind == OURS else ["hand-window 2", "reneg-sec 0"],
+        ours_begins if server_kind == OURS else [HAND_WINDOW, "reneg-sec 0"],
+        ours_begins if client_kind == OURS else [HAND_WINDOW, "reneg-sec 0"],
     )
     ours, mended = (server, "renegotiated, key 1") if server_kind == OURS else (client, "key 0 established")
     nft = client.namespace.command("nft")

@@ -28,6 +28,14 @@ def move(client: Client, old: str, new: str) -> None:
     client.namespace.ip("addr", "add", new, "dev", "outside")
 
 
+def translate(client: Client) -> None:
+    """Let packets to the server leave from port 50001, as a NAT does."""
+    nft = client.namespace.command("nft")
+    run(*nft, "add table ip nat")
+    run(*nft, "add chain ip nat out { type nat hook postrouting priority srcnat; }")
+    run(*nft, "add rule ip nat out udp dport 1194 snat to 10.99.1.2:50001")
+
+
 @pytest.mark.parametrize("client_kind", CLIENTS)
 @pytest.mark.shows("float")
 def test_a_client_that_moves_stays_connected(lab: Lab, client_kind: str) -> None:
@@ -50,13 +58,10 @@ def test_a_client_whose_nat_gives_it_another_port_stays_connected(lab: Lab, clie
     server = lab.server(OURS, "keepalive 2 20")
     server.start()
     client = lab.client(client_kind)
-    nft = client.namespace.command("nft")
-    run(*nft, "add table ip nat")
-    run(*nft, "add chain ip nat out { type nat hook postrouting priority srcnat; }")
-    run(*nft, "add rule ip nat out udp dport 1194 snat to 10.99.1.2:50001")
+    translate(client)
     client.start()
     assert server.process.lines(r"client/udp:10.99.1.2:50001: connected")
-    run(*nft, "delete table ip nat")
+    run(*client.namespace.command("nft", "delete table ip nat"))
     wait_until(lambda: client.namespace.answers(GATEWAY), "the gateway answers at the new port")
     lab.exchange(client, MEGABYTE)
     assert len(server.process.lines(": connected, ")) == 1

@@ -10,6 +10,7 @@ import pytest
 
 from tests.interop.peers import OURS, STOCK, Client, Server
 from tests.interop.process import environment
+from tests.interop.releases import stock_since
 from tests.interop.waiting import stays
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def new_client(lab: Lab, kind: str, name: str) -> Client:
     return client
 
 
+@stock_since("2.5", "tls-crypt-v2")
 def test_profiles_work_until_they_are_revoked(lab: Lab) -> None:
     server = new_server(lab)
     server.start()

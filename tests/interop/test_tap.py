@@ -10,6 +10,7 @@ import pytest
 
 from tests.interop.netns import Namespace, join, run
 from tests.interop.peers import GATEWAY6, OURS, STOCK
+from tests.interop.releases import stock_since
 from tests.interop.transfer import transfer
 from tests.interop.tunnel import Tunnel
 from tests.interop.waiting import wait_until
@@ -217,7 +218,10 @@ def test_vlan_tags_pass_through(lab: Lab) -> None:
 
 
 @pytest.mark.shows("vlan-tagging", "vlan-accept", "vlan-pvid")
-@pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
+@pytest.mark.parametrize(
+    ("server_kind", "client_kind"),
+    [ROLES[0], pytest.param(STOCK, OURS, id="our-client", marks=stock_since("2.5", "vlan-tagging"))],
+)
 def test_clients_in_vlans_of_their_own(lab: Lab, server_kind: str, client_kind: str) -> None:
     lab.tunnel = Tunnel(dev=TAP)
     folder = lab.directory / "vlans"

@@ -15,7 +15,7 @@ from twistvpn.config.load import parse
 from twistvpn.config.settings import Settings
 from twistvpn.control.push import parse_pushed
 from twistvpn.errors import EnvironmentRefusal
-from twistvpn.tun.netlink import NetworkConfigurator
+from twistvpn.tun.netlink import LocalNetwork, NetworkConfigurator
 from twistvpn.tun.rtnetlink import NextHop
 
 CREDENTIALS = f"""\
@@ -187,6 +187,14 @@ def test_a_gateway_on_the_local_network_is_a_way_outside_the_tunnel() -> None:
         "route 192.168.5.0 255.255.255.0 10.1.2.3", options="route 192.168.6.0 255.255.255.0 192.168.0.9\n"
     )
     assert host.routes == ["192.168.6.0/24 via 192.168.0.9 dev eth0", "192.168.5.0/24 via 10.1.2.3 dev lan"]
+
+
+def test_a_server_leads_nothing_to_ourselves_and_nothing_twice() -> None:
+    host = FakeHost()
+    host.networks = [*host.networks, LocalNetwork(IPv4Network("127.0.0.0/8"), "lo")]
+    route = "route 192.168.5.0 255.255.255.0"
+    host = configure(f"{route} 127.0.0.1", *[f"{route} default 5"] * 1000, host=host)
+    assert host.routes == ["192.168.5.0/24 dev tun0", "192.168.5.0/24 dev tun0 metric 5"]
 
 
 def test_our_own_redirect_gateway_counts_as_a_pushed_one_does() -> None:

@@ -111,6 +111,16 @@ def test_of_ping_restart_and_ping_exit_the_later_one_holds(
     assert (pushed.ping_restart, pushed.ping_exit) == (restart, leave)
 
 
+@pytest.mark.parametrize("options", [["ifconfig 10.8.0.0 255.255.255.254", SUBNET[0]], ["ifconfig 10.8.0.6 10.8.0.5"]])
+def test_addresses_of_links_between_two_are_hosts_all_of_them(options: list[str]) -> None:
+    assert parse_pushed(options).ipv4 is not None
+
+
+def test_the_other_end_is_a_host_too() -> None:
+    with pytest.raises(NegotiationError, match=r"the address 224\.0\.0\.1, which no host has"):
+        parse_pushed(["ifconfig 10.8.0.6 224.0.0.1"])
+
+
 def test_flags_of_redirects_come_together() -> None:
     pushed = parse_pushed(["redirect-gateway def1", "redirect-gateway ipv6"])
     assert pushed.redirect_gateway == frozenset({"def1", "ipv6"})

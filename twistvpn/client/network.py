@@ -248,7 +248,8 @@ class ClientNetwork:
                 yield PushedRoute(_host_network(address), route.gateway, route.metric)
 
     def _add_routes(self, routes: Iterable[PushedRoute], default_metric: int | None) -> None:
-        wanted = list(routes)
+        # Once each, however often: that a route is there already takes the kernel long to tell where there are many.
+        wanted = list(dict.fromkeys(routes))
         # Asked once, and only where a gateway is an address.
         local = self._host.local_networks() if any(route.gateway not in _KEYWORDS for route in wanted) else []
         for route in wanted:
@@ -272,7 +273,8 @@ class ClientNetwork:
             return None
         address = ip_address(gateway)
         for network, ifname in local:
-            if ifname != self._ifname and network.version == address.version and address in network:
+            is_outside = ifname != self._ifname and not network.is_loopback
+            if is_outside and network.version == address.version and address in network:
                 return NextHop(address, ifname)
         return None
 

@@ -165,22 +165,42 @@ def _read(pushed: PushedOptions, option: str) -> PushedOptions:
 def _with_prefix(pushed: PushedOptions, device: DeviceType) -> PushedOptions:
     """In topology subnet and on a tap the second word of `ifconfig` is a netmask, elsewhere the other end's address."""
     is_pair = device is DeviceType.TUN and pushed.topology != "subnet"
-    if pushed.ipv4 is None or pushed.peer_address is None or is_pair:
+    if pushed.ipv4 is None or pushed.peer_address is None:
+        return pushed
+    if is_pair:
+        _check_host(pushed.peer_address)
         return pushed
     try:
         ipv4 = IPv4Interface(f"{pushed.ipv4.ip}/{pushed.peer_address}")
     except ValueError as error:
         raise NegotiationError(f"the server pushed a netmask that is none: {pushed.peer_address}") from error
+    network = ipv4.network
+    if network.prefixlen < 31 and ipv4.ip in {network.network_address, network.broadcast_address}:
+        raise NegotiationError(
+            f"the server pushed the address {ipv4.with_prefixlen}, which is the network's, no host's"
+        )
     return replace(pushed, ipv4=ipv4, peer_address=None)
 
 
+def _check_host(address: IPv4Address | IPv6Address) -> None:
+    """Raise `NegotiationError` for an address that no device can have."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    is_broadcast = address == IPv4Address("255.255.255.255")
+    if address.is_unspecified or address.is_multicast or address.is_loopback or is_broadcast or mapped is not None:
+        raise NegotiationError(f"the server pushed the address {address}, which no host has on a network")
+
+
 def _ifconfig(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
-    return replace(pushed, ipv4=IPv4Interface(words[0]), peer_address=IPv4Address(words[1]))
+    ipv4 = IPv4Interface(words[0])
+    _check_host(ipv4.ip)
+    return replace(pushed, ipv4=ipv4, peer_address=IPv4Address(words[1]))
 
 
 def _ifconfig_ipv6(pushed: PushedOptions, words: Sequence[str]) -> PushedOptions:
     peer = IPv6Address(words[1]) if len(words) > 1 else None
-    return replace(pushed, ipv6=IPv6Interface(words[0]), peer_address6=peer)
+    ipv6 = IPv6Interface(words[0])
+    _check_host(ipv6.ip)
+    return replace(pushed, ipv6=ipv6, peer_address6=peer)
 
 
 def _gateway_word(words: Sequence[str], index: int) -> str | None:

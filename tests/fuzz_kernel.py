@@ -2,96 +2,38 @@
 
     python tests/fuzz_kernel.py [--seconds N] [--seed N]
 
-The kernel is built from source into a temporary folder.  Exit status 77 where there is no compiler with the
-sanitizers, headers of Python or headers of OpenSSL.
+See `tests.sanitized`.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
-import os
 import random
-import subprocess
 import sys
-import sysconfig
-import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.inner_packets import tcp, udp  # noqa: E402
-from tests.packet_formats import KINDS  # noqa: E402
-from twistvpn.data import pure  # noqa: E402
-from twistvpn.data.messages import OCC_MAGIC, PING  # noqa: E402
-from twistvpn.data.offload import VnetHeader  # noqa: E402
-from twistvpn.errors import MalformedPacket  # noqa: E402
-from twistvpn.interfaces import NO_OFFLOAD, Frame  # noqa: E402
+from tests.inner_packets import tcp, udp
+from tests.packet_formats import KINDS
+from tests.sanitized import Module, main, say
+from twistvpn.data import pure
+from twistvpn.data.messages import OCC_MAGIC, PING
+from twistvpn.data.offload import VnetHeader
+from twistvpn.errors import MalformedPacket
+from twistvpn.interfaces import NO_OFFLOAD, Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from random import Random
 
     from twistvpn.data.kernel import Kernel
     from twistvpn.interfaces import Buffer
 
-BUILT = "TWISTVPN_SANITIZED_KERNEL"
-"""Tells the second process, which has the sanitizers loaded, where the module is."""
-SKIPPED = 77
-WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers", "-Wno-cast-function-type"]
-SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+KERNEL = Module("twistvpn.data._kernel", ["twistvpn/data/csrc/*.c"], ["crypto"])
 IPV4, IPV6 = ("10.8.0.2", "10.8.0.1"), ("fd00::2", "fd00::1")
 INTERESTING = (0, 1, 2, 5, 6, 7, 10, 16, 19, 20, 21, 24, 39, 40, 41, 48, 60, 100, 255, 256, 0x7FFF, 0x8000, 0xFFFF)
-
-
-def say(line: str) -> None:
-    """Write a line for whoever runs this."""
-    sys.stdout.write(f"{line}\n")
-
-
-def build(folder: Path) -> Path:
-    """Compile the kernel with the sanitizers."""
-    made = folder / "_kernel.so"
-    sources = sorted((ROOT / "twistvpn/data/csrc").glob("*.c"))
-    include = sysconfig.get_paths()["include"]
-    command = [
-        "gcc",
-        "-shared",
-        "-fPIC",
-        "-O1",
-        "-g",
-        "-std=c11",
-        *WARNINGS,
-        *SANITIZERS,
-        f"-I{include}",
-        *map(str, sources),
-        "-lcrypto",
-        "-o",
-        str(made),
-    ]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        say("there is no gcc")
-        raise SystemExit(SKIPPED) from None
-    if done.returncode:
-        missing = "Python.h" in done.stderr or "openssl/" in done.stderr or "lasan" in done.stderr
-        say(done.stderr)
-        raise SystemExit(SKIPPED if missing else 1)
-    return made
-
-
-def load(path: str) -> Kernel:
-    """Import the module that `build` has made."""
-    spec = importlib.util.spec_from_file_location("twistvpn.data._kernel", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Generator:
@@ -270,9 +212,9 @@ def fuzz_keys(kernel: Kernel, make: Generator) -> None:
                 each.advance(each.epoch + step)  # type: ignore[attr-defined]
 
 
-def run_fuzzer(path: str, seconds: float, seed: int) -> None:
-    """Fuzz the module at `path`."""
-    kernel = load(path)
+def fuzz(modules: Mapping[str, Any], seconds: float, seed: int) -> None:
+    """Fuzz the module."""
+    kernel: Kernel = modules[KERNEL.name]
     end = time.monotonic() + seconds
     count = 0
     while time.monotonic() < end or not count:
@@ -288,33 +230,5 @@ def run_fuzzer(path: str, seconds: float, seed: int) -> None:
     say(f"{count} rounds from seed {seed}: nothing found")
 
 
-def main() -> None:
-    """Build, then start over with the sanitizers loaded."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    if BUILT in os.environ:
-        run_fuzzer(os.environ[BUILT], options.seconds, options.seed)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        made = build(Path(folder))
-        runtime = [
-            subprocess.run(
-                ["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for name in ("libasan.so", "libubsan.so")
-        ]
-        environment = {
-            **os.environ,
-            BUILT: str(made),
-            "LD_PRELOAD": " ".join(runtime),
-            "PYTHONMALLOC": "malloc",
-            "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
-            "UBSAN_OPTIONS": "print_stacktrace=1",
-        }
-        raise SystemExit(subprocess.run([sys.executable, *sys.argv], env=environment, check=False).returncode)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, [KERNEL], fuzz)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -195,3 +198,12 @@ def test_a_reader_that_is_misused_says_so() -> None:
         compiled(NoNumber(), 0).read()  # type: ignore[arg-type]
     with pytest.raises(AttributeError):
         compiled(None, 0).read()  # type: ignore[arg-type]
+
+
+def test_what_is_compiled_of_links_and_devices_is_clean_under_the_sanitizers() -> None:
+    fuzzer = Path(__file__).with_name("fuzz_edges.py")
+    command = [sys.executable, str(fuzzer), "--seconds", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    if done.returncode == 77:
+        pytest.skip(done.stdout.strip())
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -164,7 +164,7 @@ static int write_some(int fd, PyObject *frames, Py_ssize_t start, PyObject *erro
     return 0;
 }
 
-static PyObject *write_frames(PyObject *module, PyObject *args)
+static PyObject *write_frames(PyObject *Py_UNUSED(module), PyObject *args)
 {
     int fd;
     PyObject *given;

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
 from tests.inner_packets import SYN, tcp
 from tests.scripted_client import MODERN, ScriptedClient, serving
@@ -202,6 +203,22 @@ def test_parts_may_be_lost_and_change_places() -> None:
 def test_a_stream_needs_no_fragments() -> None:
     vpn = pair(server='push "fragment 600"', proto="tcp")
     assert framings(vpn) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("server", "client", "warned"),
+    [
+        ("fragment 600", "", True),
+        ('fragment 600\npush "fragment 600"', "", False),
+        ("fragment 600", "fragment 600", False),
+        ("fragment 600", "disable-occ", False),
+        ("", "", False),
+    ],
+)
+def test_fragment_at_the_server_alone_is_warned_of(server: str, client: str, *, warned: bool) -> None:
+    with capturedLogs() as events:
+        pair(server=server, client=client)
+    assert any("fragment is set at the server alone" in formatEvent(event) for event in events) is warned
 
 
 def test_a_pushed_fragment_is_obeyed() -> None:

@@ -121,6 +121,13 @@ def fragment_difference(settings: Settings, link: ILink, theirs: str) -> str | N
     return "fragment is set at the client alone: what one end sends is no packet to the other"
 
 
+def lone_fragment(settings: Settings, link: ILink, theirs: str) -> str | None:
+    """What makes a client useless that was pushed no `fragment` and has none, at a server that has; else None."""
+    if link.is_stream or settings.control.disable_occ or "mtu-dynamic" not in parse_occ(theirs):
+        return None
+    return "fragment is set at the server alone: what one end sends is no packet to the other; set it here as well"
+
+
 def _shown(items: Mapping[str, str], name: str) -> str:
     if name not in items:
         return "not set"

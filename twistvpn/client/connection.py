@@ -15,7 +15,7 @@ from twistvpn.client.point_to_point import agreed_options
 from twistvpn.client.pulling import Pull
 from twistvpn.client.questions import Questions
 from twistvpn.client.remotes import Ending
-from twistvpn.consistency import option_differences, useless_difference
+from twistvpn.consistency import lone_fragment, option_differences, useless_difference
 from twistvpn.control.push import PushedOptions, parse_pushed
 from twistvpn.control.session import KeyEstablished, MessageReceived, RenegotiationFailed, SessionFailed
 from twistvpn.control.verify import tls_failure_words
@@ -366,7 +366,11 @@ class ClientConnection:
     def _open_data(self, pushed: PushedOptions) -> None:
         data = self._settings.data
         terms = data_terms(data, pushed, self._server_occ)
-        self.peer.begin_data(terms, choose_compression(data, pushed), pushed.fragment or data.fragment)
+        fragment = pushed.fragment or data.fragment
+        useless = lone_fragment(self._settings, self.peer.link, self._server_occ) if fragment is None else None
+        if useless is not None:
+            self.log.warn("the server's options: {difference}", difference=useless)
+        self.peer.begin_data(terms, choose_compression(data, pushed), fragment)
         self._set_keepalive(pushed)
 
     def _set_keepalive(self, pushed: PushedOptions) -> None:

@@ -311,7 +311,7 @@ def test_a_pushed_ping_restart_takes_the_place_of_a_ping_exit() -> None:
     vpn.network.loss = 1.0
     vpn.advance(59)
     assert vpn.client.service.state is ClientState.CONNECTED
-    vpn.advance(30)
+    vpn.advance(10)
     assert vpn.client.fatal is None
     vpn.network.loss = 0.0
     vpn.wait_until(lambda: vpn.client.times_connected == 2)
@@ -351,3 +351,21 @@ def test_a_server_that_does_not_answer_is_asked_about_once_for_each_try(
     assert told[0].startswith("no answer from 192.0.2.1:1194: is a server there")
     reason = "control-key" if control != "none" else "malformed"
     assert set(vpn.server.factory.demux.drops) == {reason}
+
+
+def test_its_own_ping_exit_ends_a_client_that_is_not_answered_at_all() -> None:
+    vpn = pair(client="ping-exit 30", connect=False)
+    vpn.client.start()
+    vpn.advance(29)
+    assert vpn.client.fatal is None
+    vpn.advance(2)
+    assert vpn.client.fatal == "no answer within 30 s (ping-exit)"
+
+
+def test_a_pushed_ping_restart_leads_back_to_the_clients_own_ping_exit() -> None:
+    vpn = pair(client="ping-exit 20")
+    vpn.network.loss = 1.0
+    vpn.advance(60)
+    assert vpn.client.fatal is None
+    vpn.advance(30)
+    assert vpn.client.fatal == "no answer within 20 s (ping-exit)"

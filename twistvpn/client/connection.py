@@ -387,6 +387,11 @@ class ClientConnection:
 
     # The end
 
+    def unanswered(self, why: str, ending: Ending) -> None:
+        """The server has not answered at all."""
+        self._ending = self._silence_ending = ending
+        self.peer.close(why)
+
     def _say_no_more(self) -> None:
         self._pull.stop()
         if self._goodbyes is not None and self._goodbyes.active():

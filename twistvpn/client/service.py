@@ -222,7 +222,7 @@ class VpnClientService(Service):
         self._attempt = None
         self._connection, self._link = connection, link
         self._enter(ClientState.JOINING)
-        self._poll = self._reactor.callLater(self._client.connect_timeout, self._no_answer)
+        self._poll = self._await_answer()
         self._unanswered = Unanswered(connection.peer, self.settings.control, self._reactor)
         connection.peer.session.connect(self._reactor.seconds())
         connection.peer.pump()
@@ -237,10 +237,17 @@ class VpnClientService(Service):
                 failure.raiseException()
             self._retry_later(f"cannot reach {remote.host}: {failure.getErrorMessage()}")
 
-    def _no_answer(self) -> None:
+    def _await_answer(self) -> IDelayedCall:
+        """As in stock our own `ping-exit` counts from the first packet on, until the server has another to push."""
+        wait, leave = self._client.connect_timeout, self.settings.data.ping_exit
+        if 0 < leave < wait:
+            return self._reactor.callLater(leave, self._no_answer, f"{leave:g} s (ping-exit)", Ending.FATAL)  # type: ignore[no-any-return]
+        return self._reactor.callLater(wait, self._no_answer, f"{wait:g} s", Ending.RETRY)  # type: ignore[no-any-return]
+
+    def _no_answer(self, within: str, ending: Ending) -> None:
         connection = self._connection
         if connection is not None and connection.peer.session.remote_session_id is None:
-            connection.peer.close(f"no answer within {self._client.connect_timeout:g} s")
+            connection.unanswered(f"no answer within {within}", ending)
 
     # What the connection reports (`connection.ConnectionOwner`)
 

@@ -6,11 +6,12 @@ import errno
 import os
 import select
 import socket
+from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.internet.testing import MemoryReactor
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
@@ -25,7 +26,7 @@ from twistvpn.interfaces import NOTHING_ASKED, Address, ILink, Multihome, Run, S
 from twistvpn.link.addresses import readable
 from twistvpn.link.datagrams import UDP_GRO, DatagramReader, OpenReader
 from twistvpn.link.sockets import open_udp_socket
-from twistvpn.link.udp import UDP_SEGMENT, UdpLink
+from twistvpn.link.udp import CONTROL_KEPT, UDP_SEGMENT, UdpLink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +64,7 @@ class LoopbackTests(LinkCase):
     def test_it_provides_the_interfaces(self) -> None:
         link = self.link(RunRecorder())
         verifyObject(ILink, link)
-        verifyObject(IReadDescriptor, link)
+        verifyObject(IReadWriteDescriptor, link)
         assert not link.is_stream
 
     def test_what_is_sent_has_the_type_of_service_that_was_asked_for_last(self) -> None:
@@ -378,9 +379,40 @@ class StubbornSocketTests(SynchronousTestCase):
         link = self.link(sock)
         sock.send_errors = [errno.EAGAIN, errno.ENOBUFS, errno.EPERM, errno.ENETUNREACH, errno.ECONNREFUSED]
         for _ in range(6):
-            link.send_control(b"x", self.address)
+            link.send_runs([single(b"x")], self.address)
         assert link.drops == {"full": 2, "filtered": 1, "unreachable": 2}
         assert sock.sent == [b"x"]
+
+    def test_control_packets_wait_for_room_in_a_full_socket_and_go_before_data(self) -> None:
+        sock, reactor = StubbornSocket(), MemoryReactor()
+        link = UdpLink(reactor, cast("socket.socket", sock), RunRecorder(), open_reader=DatagramReader)
+        sock.send_errors = [errno.EAGAIN] * 5
+        link.send_control(b"first", self.address)
+        link.send_control(b"second", self.address)
+        assert reactor.getWriters() == [link]
+        link.send_runs([single(b"data")], self.address)
+        assert sock.sent == []
+        assert link.drops == {"full": 1}, "the data"
+        link.doWrite()
+        assert reactor.getWriters() == [link]
+        sock.send_errors = [errno.EPERM]
+        link.send_runs([single(b"more")], self.address)
+        assert sock.sent == [b"second", b"more"]
+        assert link.drops == {"full": 1, "filtered": 1}
+        link.doWrite()
+        assert reactor.getWriters() == []
+
+    def test_no_more_than_a_bound_waits(self) -> None:
+        sock, reactor = StubbornSocket(), MemoryReactor()
+        link = UdpLink(reactor, cast("socket.socket", sock), RunRecorder(), open_reader=DatagramReader)
+        sock.send_errors = [errno.EAGAIN] * CONTROL_KEPT
+        for _ in range(CONTROL_KEPT + 3):
+            link.send_control(b"x", self.address)
+        assert link.drops == {"full": 3}
+        link.close()
+        assert reactor.getWriters() == []
+        link.send_control(b"x", self.address)
+        assert link._kept == deque()
 
     def test_a_full_socket_drops_all_datagrams_of_a_send(self) -> None:
         sock = StubbornSocket()

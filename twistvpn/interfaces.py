@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
@@ -166,9 +168,10 @@ class ILink(Interface):
     is_stream: bool = Attribute("True where bytes arrive in order and the kernel retransmits (TCP, TLS).")
     local: str = Attribute("The local end for people to read, for example 'udp:0.0.0.0:1194'.")
     header_size: int = Attribute("Bytes that it puts before each datagram, as proxies want it; 0 for a plain socket.")
+    drops: Counter[str] = Attribute("Datagrams that were dropped, by reason.")
 
     def send_control(datagram: Buffer, address: Address) -> None:
-        """Send one control packet.  On a stream it goes before queued data and is never dropped for it."""
+        """Send one control packet.  It goes before data that waits, and is not dropped for it."""
 
     def send_runs(runs: Sequence[Run], address: Address) -> None:
         """Send data packets.  What the socket or the peer cannot take is dropped and counted."""

@@ -27,8 +27,8 @@ def format_status(client: VpnClientService, now: float) -> str:
 
 
 def dropped(client: VpnClientService) -> dict[str, int]:
-    """Every packet that was dropped, by reason, over the client and its present connection."""
+    """Every packet that was dropped, by reason, over the client, its present connection and the link."""
     total = Counter(client.drops)
     if client.peer is not None:
-        total += client.peer.drops + client.peer.channel.drops
+        total += client.peer.drops + client.peer.channel.drops + client.peer.link.drops
     return dict(total)

@@ -12,11 +12,11 @@ import errno
 import os
 import socket
 import struct
-from collections import Counter
+from collections import Counter, deque
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -44,6 +44,8 @@ MAX_SEND = 65507
 """Bytes that one send takes: 65535 without an IPv4 and a UDP header."""
 ERRORS_PER_WAKEUP = 8
 REFUSALS_KEPT = 1024
+CONTROL_KEPT = 256
+"""Control packets that wait for room in the socket, at most."""
 
 ICMP_ERRORS = frozenset(
     {
@@ -73,7 +75,7 @@ SEGMENT_REFUSALS = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.EOP
 """Segments longer than the path's MTU (EINVAL or EMSGSIZE by kernel version), or a route that cannot segment (EIO)."""
 
 
-@implementer(ILink, IReadDescriptor)
+@implementer(ILink, IReadWriteDescriptor)
 class UdpLink:
     """A bound, unconnected UDP socket (`link.sockets`) that reads from the moment it is made.
 
@@ -116,6 +118,8 @@ class UdpLink:
         self._clock = clock
         self._sleep = sleep
         self._tos = 0
+        self._kept: deque[tuple[Buffer, Address]] = deque()
+        """Control packets that the socket had no room for."""
         self._refused: dict[Address, int] = {}
         """Segment size from which the kernel refuses to segment towards an address."""
         reactor.addReader(self)
@@ -165,11 +169,40 @@ class UdpLink:
         return None
 
     def send_control(self, datagram: Buffer, address: Address) -> None:
-        """Send one control packet; the socket's queue is short, so it goes no other way than data."""
-        self._send_one(datagram, address)
+        """Send one control packet, before any data as soon as the socket has room for it.
+
+        Where the way out is slower than what comes, data takes all room there ever is: what is only tried when it is
+        due again would hardly ever find any.
+        """
+        if len(self._kept) >= CONTROL_KEPT:
+            self.drops["full"] += 1
+            return
+        self._kept.append((datagram, address))
+        self._send_kept()
+        if self._kept:
+            self._reactor.addWriter(self)
+
+    def _send_kept(self) -> None:
+        kept = self._kept
+        while kept:
+            try:
+                self._sender.sendto(*kept[0])
+            except OSError as error:
+                if error.errno == errno.EAGAIN:
+                    return
+                self._count(error, 1)
+            kept.popleft()
+
+    def doWrite(self) -> None:
+        """The socket has room: send what has waited for it."""
+        self._send_kept()
+        if not self._kept:
+            self._reactor.removeWriter(self)
 
     def send_runs(self, runs: Sequence[Run], address: Address) -> None:
         """Send data packets to one peer.  What the socket cannot take is dropped and counted."""
+        if self._kept:
+            self._send_kept()
         for run in runs:
             data, size = run
             if len(data) <= size:
@@ -242,7 +275,9 @@ class UdpLink:
         """Stop receiving and release the socket.  Calling it twice is harmless."""
         if self._open:
             self._open = False
+            self._kept.clear()
             self._reactor.removeReader(self)
+            self._reactor.removeWriter(self)
             self._socket.close()
 
     def connectionLost(self, reason: Failure) -> None:

@@ -269,6 +269,8 @@ class VpnFactory(Factory):
         peer = connection.peer
         self.connections.pop(peer, None)
         self.past_drops += peer.drops + peer.channel.drops
+        if peer.link.is_stream:
+            self.past_drops += peer.link.drops
         self.demux.remove(peer, connection.peer_id)
         self._gate.session_ended()
         self._disconnect(peer, reason)

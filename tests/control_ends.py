@@ -9,6 +9,7 @@ from zope.interface import implementer
 
 from tests.certificates import client_tls, server_tls
 from twistvpn.config.settings import ControlSettings
+from twistvpn.control.round_trips import RoundTrips
 from twistvpn.control.session import ControlSession, Event, KeyEstablished, RenegotiationBegun
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts
@@ -66,7 +67,9 @@ class ControlEnd:
         self._deadlines = DeadlineQueue(clock)
         self._link = network.link(self, ADDRESSES[role])
         factory = ControlTlsFactory(TlsContexts(tls, role), clock, client=role is Role.CLIENT)
-        self.session = ControlSession(role, key.new_wrapping(), factory, offer(role), settings)
+        self.session = ControlSession(
+            role, key.new_wrapping(), factory, offer(role), settings, RoundTrips.of_datagrams(settings.tls_timeout)
+        )
         self._begun = False
 
     def connect(self) -> None:

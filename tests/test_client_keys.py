@@ -15,6 +15,7 @@ from tests.certificates import client_tls
 from tests.control_ends import offer
 from tests.recorders import RunRecorder
 from twistvpn.config.settings import ControlSettings
+from twistvpn.control.round_trips import RoundTrips
 from twistvpn.control.session import ControlSession
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts
@@ -349,6 +350,7 @@ def test_a_server_that_talks_nonsense_before_tls_is_not_followed(payload: str) -
         ControlTlsFactory(TlsContexts(client_tls(), Role.CLIENT), vpn.clock, client=True),
         offer(Role.CLIENT),
         ControlSettings(),
+        RoundTrips.of_datagrams(2.0),
     )
     session.connect(0.0)
     session.datagrams_to_send(0.0)

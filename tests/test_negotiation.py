@@ -13,6 +13,7 @@ from tests.control_ends import offer
 from twistvpn.control.exchange import KeyExchange
 from twistvpn.control.negotiation import RESETS, TRANSITIONS, Input, Negotiation, State
 from twistvpn.control.reliable import Message, Reliable
+from twistvpn.control.round_trips import RoundTrips
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts
 from twistvpn.errors import MalformedPacket
@@ -46,7 +47,14 @@ def negotiation(key_id: int = 3) -> Negotiation:
     tls = ControlTlsFactory(TlsContexts(client_tls(), Role.CLIENT), clock, client=True)
     exchange = KeyExchange(offer(Role.CLIENT)(), Listener())
     return Negotiation(
-        key_id, Reliable(2.0), exchange, tls, max_payload=1000, wrapped_size=0, began=0.0, give_up_at=60.0
+        key_id,
+        Reliable(RoundTrips.of_datagrams(2.0)),
+        exchange,
+        tls,
+        max_payload=1000,
+        wrapped_size=0,
+        began=0.0,
+        give_up_at=60.0,
     )
 
 

@@ -16,6 +16,7 @@ from twistvpn.control.reliable import (
     Message,
     Reliable,
 )
+from twistvpn.control.round_trips import SHORTEST, RoundTrips
 from twistvpn.wire.opcodes import Opcode
 from twistvpn.wire.packets import MAX_ACKS
 
@@ -31,7 +32,7 @@ def ids(messages: list[Message]) -> list[int]:
 
 
 def sender(count: int, timeout: float = 2.0) -> Reliable:
-    reliable = Reliable(timeout)
+    reliable = Reliable(RoundTrips.of_datagrams(timeout))
     for number in range(count):
         reliable.enqueue(CONTROL, b"%d" % number)
     return reliable
@@ -45,7 +46,7 @@ def test_ids_begin_at_zero_and_have_no_gaps() -> None:
 
 
 def test_an_exchange_that_began_elsewhere_goes_on_there() -> None:
-    reliable = Reliable(2.0, first_outgoing=1, first_incoming=1)
+    reliable = Reliable(RoundTrips.of_datagrams(2.0), first_outgoing=1, first_incoming=1)
     reliable.enqueue(CONTROL, b"1")
     assert reliable.due(0.0) == [message(1)]
     assert reliable.take_acks(4) == (0,), "the reset that was answered statelessly is acknowledged again"
@@ -90,6 +91,36 @@ def test_a_longer_timeout_of_the_admins_is_kept() -> None:
     assert reliable.deadline() == 60.0
 
 
+def test_where_round_trips_are_known_messages_are_repeated_after_these() -> None:
+    reliable = sender(1)
+    reliable.due(0.0)
+    reliable.acknowledged([0], 0.5)
+    reliable.enqueue(CONTROL, b"")
+    reliable.due(10.0)
+    assert reliable.deadline() == 11.5, "smoothed 0.5 and four times the variation, 0.25"
+    reliable.due(11.5)
+    assert reliable.deadline() == 14.5
+
+
+def test_what_was_sent_twice_tells_nothing_of_round_trips() -> None:
+    reliable = sender(1)
+    reliable.due(0.0)
+    reliable.due(2.0)
+    reliable.acknowledged([0], 2.01)
+    reliable.enqueue(CONTROL, b"")
+    reliable.due(10.0)
+    assert reliable.deadline() == 12.0
+
+
+def test_what_the_peer_must_have_is_sent_no_more() -> None:
+    reliable = sender(2)
+    reliable.due(0.0)
+    reliable.take_for_arrived(0)
+    assert ids(reliable.due(2.0)) == [1]
+    reliable.take_for_arrived(7)
+    assert not reliable.settled
+
+
 def test_a_message_overtaken_by_three_is_repeated_at_once_and_then_waits_again() -> None:
     reliable = sender(6)
     reliable.due(0.0)
@@ -112,7 +143,7 @@ def test_acknowledgements_of_what_is_not_in_flight_mean_nothing() -> None:
 
 
 def test_something_to_send_is_due_at_once() -> None:
-    reliable = Reliable(2.0)
+    reliable = Reliable(RoundTrips.of_datagrams(2.0))
     assert reliable.deadline() is None
     reliable.enqueue(CONTROL, b"")
     assert reliable.deadline() == 0.0
@@ -123,19 +154,19 @@ def test_something_to_send_is_due_at_once() -> None:
 
 
 def test_what_comes_early_waits_for_what_is_missing() -> None:
-    reliable = Reliable(2.0)
+    reliable = Reliable(RoundTrips.of_datagrams(2.0))
     assert reliable.receive(message(2)) == []
     assert reliable.receive(message(1)) == []
     assert reliable.receive(message(0)) == [message(0), message(1), message(2)]
 
 
 def test_a_duplicate_is_acknowledged_again_and_delivered_once() -> None:
-    reliable = Reliable(2.0)
+    reliable = Reliable(RoundTrips.of_datagrams(2.0))
     assert reliable.receive(message(0)) == [message(0)]
     assert reliable.take_acks(MAX_ACKS) == (0,)
-    assert not reliable.owes_acks
+    assert not reliable.acks_due(0.0)
     assert reliable.receive(message(0)) == []
-    assert reliable.owes_acks
+    assert reliable.acks_due(0.0)
     assert reliable.take_acks(MAX_ACKS) == (0,)
     early = message(3)
     assert reliable.receive(early) == reliable.receive(early) == []
@@ -143,16 +174,16 @@ def test_a_duplicate_is_acknowledged_again_and_delivered_once() -> None:
 
 
 def test_what_is_too_far_ahead_is_neither_kept_nor_acknowledged() -> None:
-    reliable = Reliable(2.0)
+    reliable = Reliable(RoundTrips.of_datagrams(2.0))
     assert reliable.receive(message(RECEIVE_WINDOW)) == []
-    assert not reliable.owes_acks
+    assert not reliable.acks_due(0.0)
     assert reliable.receive(message(RECEIVE_WINDOW - 1)) == []
-    assert reliable.owes_acks
+    assert reliable.acks_due(0.0)
 
 
 @pytest.mark.parametrize("limit", [ACKS_WITH_MESSAGE, MAX_ACKS])
 def test_acknowledgements_are_owed_ones_first_then_old_ones_again(limit: int) -> None:
-    reliable = Reliable(2.0)
+    reliable = Reliable(RoundTrips.of_datagrams(2.0))
     for number in range(10):
         reliable.receive(message(number))
     first, rest = reliable.take_acks(limit), reliable.take_acks(limit)
@@ -162,7 +193,53 @@ def test_acknowledgements_are_owed_ones_first_then_old_ones_again(limit: int) ->
 
 
 def test_without_anything_received_nothing_is_acknowledged() -> None:
-    assert Reliable(2.0).take_acks(MAX_ACKS) == ()
+    assert Reliable(RoundTrips.of_datagrams(2.0)).take_acks(MAX_ACKS) == ()
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_acknowledgements_that_travel_alone_are_repeated(known: bool) -> None:  # noqa: FBT001  a parameter
+    trips = RoundTrips.of_datagrams(2.0)
+    if known:
+        trips.took(0.01)
+    wait = SHORTEST if known else 2.0
+    reliable = Reliable(trips)
+    reliable.receive(message(0))
+    assert reliable.take_lone_acks(10.0) == (0,)
+    for due in (10.0 + wait, 10.0 + 3 * wait):
+        assert reliable.deadline() == due
+        assert not reliable.acks_due(due - 0.01)
+        assert reliable.acks_due(due)
+        assert reliable.take_lone_acks(due) == (0,)
+        assert reliable.settled, "nobody acknowledges acknowledgements"
+    assert reliable.deadline() is None
+
+
+def test_acknowledgements_on_messages_are_repeated_with_these_alone() -> None:
+    reliable = sender(1)
+    reliable.receive(message(0))
+    reliable.due(0.0)
+    assert reliable.take_acks(ACKS_WITH_MESSAGE) == (0,)
+    reliable.acknowledged([0], 0.1)
+    assert reliable.deadline() is None
+
+
+def test_newer_acknowledgements_are_repeated_in_the_place_of_older_ones() -> None:
+    reliable = Reliable(RoundTrips.of_datagrams(2.0))
+    reliable.receive(message(0))
+    reliable.take_lone_acks(0.0)
+    reliable.receive(message(1))
+    assert reliable.take_lone_acks(1.5) == (1, 0)
+    assert reliable.deadline() == 3.5
+    reliable.silence_echoes()
+    assert reliable.deadline() is None
+    assert not reliable.acks_due(100.0)
+
+
+def test_on_a_stream_no_acknowledgement_is_repeated() -> None:
+    reliable = Reliable(RoundTrips.of_stream(2.0))
+    reliable.receive(message(0))
+    reliable.take_lone_acks(0.0)
+    assert reliable.deadline() is None
 
 
 # Both ends on a channel that loses, repeats and reorders
@@ -171,7 +248,7 @@ def test_without_anything_received_nothing_is_acknowledged() -> None:
 def exchange(seed: int, count: int, loss: float, duplication: float) -> list[int]:
     """What arrives of `count` messages; fails where a packet has more acknowledgements than a peer takes."""
     chance = random.Random(seed)
-    near, far = sender(count), Reliable(2.0)
+    near, far = sender(count), Reliable(RoundTrips.of_datagrams(2.0))
     arrived: list[Message] = []
     now = 0.0
     while not near.settled:
@@ -181,8 +258,8 @@ def exchange(seed: int, count: int, loss: float, duplication: float) -> list[int
         for each, _ in packets:
             for _ in range((chance.random() >= loss) + (chance.random() < duplication)):
                 arrived += far.receive(each)
-        while far.owes_acks:
-            acks = far.take_acks(MAX_ACKS)
+        while far.acks_due(now):
+            acks = far.take_lone_acks(now)
             assert 0 < len(acks) <= MAX_ACKS
             if chance.random() >= loss:
                 near.acknowledged(acks, now)
@@ -202,7 +279,7 @@ def test_everything_arrives_once_and_in_order(seed: int, count: int, loss: float
 
 @given(st.lists(st.integers(0, 40), max_size=200), st.data())
 def test_no_sequence_of_ids_delivers_twice_or_out_of_order(arrivals: list[int], data: st.DataObject) -> None:
-    reliable = Reliable(2.0)
+    reliable = Reliable(RoundTrips.of_datagrams(2.0))
     delivered: list[int] = []
     for number in arrivals:
         delivered += ids(reliable.receive(message(number)))

@@ -12,6 +12,7 @@ from zope.interface.verify import verifyObject
 
 from tests.certificates import client_tls, server_tls
 from twistvpn.control.reliable import Reliable
+from twistvpn.control.round_trips import RoundTrips
 from twistvpn.control.tls import ControlTlsFactory, ReliableTransport, drop
 from twistvpn.control.verify import TlsContexts
 from twistvpn.wire.roles import Role
@@ -38,7 +39,7 @@ class Recorder(Protocol):
 
 class TlsEnd:
     def __init__(self, role: Role, max_payload: int) -> None:
-        self.reliable = Reliable(2.0)
+        self.reliable = Reliable(RoundTrips.of_datagrams(2.0))
         self.transport = ReliableTransport(self.reliable, max_payload)
         self.protocol = Recorder()
         settings = server_tls() if role is Role.SERVER else client_tls()
@@ -74,14 +75,14 @@ def records(payloads: list[bytes]) -> list[int]:
 
 
 def test_the_transport_is_one() -> None:
-    transport = ReliableTransport(Reliable(2.0), 100)
+    transport = ReliableTransport(Reliable(RoundTrips.of_datagrams(2.0)), 100)
     verifyObject(ITransport, transport)
     assert repr(transport.getPeer()) == repr(transport.getHost()) == "ControlChannel()"
     assert not isinstance(transport.getPeer(), IPv4Address)
 
 
 def test_writes_are_cut_to_what_fits_a_packet() -> None:
-    reliable = Reliable(2.0)
+    reliable = Reliable(RoundTrips.of_datagrams(2.0))
     ReliableTransport(reliable, 100).writeSequence([bytes(150), bytes(60)])
     assert [len(message.payload) for message in reliable.due(0.0)] == [100, 100, 10]
 
@@ -127,7 +128,7 @@ def test_losing_the_connection_tells_the_peer() -> None:
 
 def test_after_the_end_nothing_more_is_written() -> None:
     for end in (ReliableTransport.loseConnection, ReliableTransport.abortConnection, ReliableTransport.detach):
-        reliable = Reliable(2.0)
+        reliable = Reliable(RoundTrips.of_datagrams(2.0))
         transport = ReliableTransport(reliable, 100)
         transport.write(b"queued")
         end(transport)

@@ -13,12 +13,12 @@ from twistvpn.data.framing import Framing
 from twistvpn.data.keyring import NEVER
 from twistvpn.wire.compression import Compression
 from twistvpn.wire.fragments import SEQUENCES
+from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
     from twistvpn.config.settings import FragmentLimit, Settings
     from twistvpn.control.session import ControlSession
     from twistvpn.data.channel import Channel
-    from twistvpn.wire.roles import Role
 
 
 class DataTerms(NamedTuple):
@@ -85,16 +85,26 @@ class Keying:
         self._session.data_keys_made(key_id)
 
     def succeed(self, key_id: int, now: float, send_from: float) -> None:
-        """Install the key of a renegotiation: the old one sends on until the peer surely has the new one too."""
-        self._unconfirmed = key_id, send_from
-        self._install(key_id, now, NEVER)
-        self.confirm()
+        """Install the key of a renegotiation: the old one sends on until the peer surely has the new one too.
 
-    def confirm(self) -> None:
-        """Let a new key send when its time comes, once the peer has acknowledged all that it is made of."""
+        A server has the last word of the exchange: who has acknowledged that has all it needs, and sending begins.  A
+        client does not know whether the server, which may ask others first, has put the key to use: it begins when it
+        hears it, or at `send_from`.  `confirm` is to be called next.
+        """
+        self._unconfirmed = key_id, now if self._role is Role.SERVER else send_from
+        self._install(key_id, now, NEVER)
+
+    def confirm(self) -> bool:
+        """Let a new key send when its time comes, once the peer has acknowledged all that it is made of.
+
+        True where a server's key has just begun to send, and the client, which waits to hear it, might have to wait
+        for long: a server that only receives has nothing to send.
+        """
         if self._unconfirmed is None:
-            return
+            return False
         key_id, send_from = self._unconfirmed
-        if self._session.is_acknowledged(key_id):
-            self._channel.send_from(key_id, send_from)
-            self._unconfirmed = None
+        if not self._session.is_acknowledged(key_id):
+            return False
+        self._channel.send_from(key_id, send_from)
+        self._unconfirmed = None
+        return self._role is Role.SERVER

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from twistvpn.consistency import OccAnswers, local_occ_string
 from twistvpn.control.events import RenegotiationBegun, RenegotiationFailed, SessionFailed
+from twistvpn.control.round_trips import RoundTrips
 from twistvpn.control.session import ControlSession
 from twistvpn.data.channel import Channel
 from twistvpn.data.keyring import KeyLifetime
@@ -23,6 +24,7 @@ from twistvpn.data.mss import ETHERNET_MTU
 from twistvpn.data.tos import TOS_OF, split_by_tos
 from twistvpn.errors import WireError
 from twistvpn.keying import Keying
+from twistvpn.precedence import PAUSE, Precedence
 from twistvpn.sizes import fit_link, largest_packet
 from twistvpn.timers import Keepalive, PeerTimers
 from twistvpn.verbosity import log_observer
@@ -88,6 +90,7 @@ class Peer:
         "_linger_until",
         "_look_at",
         "_occ",
+        "_precedence",
         "_pumping",
         "_settings",
         "_state",
@@ -127,6 +130,7 @@ class Peer:
         self._state = PeerState.OPEN
         self._pumping = self._unanswered = False
         self._linger_until = 0.0
+        self._precedence = Precedence()
         self._occ = OccAnswers(settings.device.mtu)
         self._why = ""
         self._look_at = channel.lifetime.look_every
@@ -189,7 +193,7 @@ class Peer:
         self._pumping, self._unanswered = True, False
         try:
             self._hand_on_events()
-            self._keying.confirm()
+            self._confirm_key()
             self._flush()
         except Exception:  # noqa: BLE001  a fault that one peer finds must not touch the others
             self._break()
@@ -233,8 +237,16 @@ class Peer:
     def _flush(self) -> None:
         if self._state is PeerState.CLOSED:
             return
-        for datagram in self.session.datagrams_to_send(self._clock.seconds()):
-            self.link.send_control(datagram, self.address)
+        now = self._clock.seconds()
+        precedence = self._precedence
+        precedence.put(self.session.datagrams_to_send(now), now)
+        if precedence.until is not None and (now >= precedence.until or not self._is_behind_data(now)):
+            precedence.leave(self.link, self.address)
+
+    def _is_behind_data(self, now: float) -> bool:
+        """Whether a datagram that leaves now would come right behind data."""
+        last = self.channel.last_sent
+        return self._state is PeerState.OPEN and not self.link.is_stream and last is not None and now < last + PAUSE
 
     def _reschedule(self) -> None:
         """Tell the queue that the deadline may have moved earlier; `pump` does so at its end."""
@@ -287,6 +299,8 @@ class Peer:
             return
         runs = self.channel.seal(frames, self._clock.seconds())
         if runs:
+            if self._precedence.until is not None:
+                self._precedence.leave(self.link, self.address)
             self.link.send_runs(runs, self.address)
             if self.channel.packets_in + self.channel.packets_out >= self._look_at:
                 self._look(sum([len(run[0]) for run in runs]))
@@ -326,6 +340,11 @@ class Peer:
         now = self._clock.seconds()
         self._keying.succeed(event.key_id, now, event.began + self.timers.overlap)
         self._key_installed(now)
+        self._confirm_key()
+
+    def _confirm_key(self) -> None:
+        if self._keying.confirm() and self._state is PeerState.OPEN:
+            self._ping(self._clock.seconds())
 
     def _key_installed(self, now: float) -> None:
         fit_link(self._settings.data, self.channel, self.link, self.address, now)
@@ -355,7 +374,7 @@ class Peer:
         """See `deadlines.Waiter`."""
         if self._state is PeerState.CLOSED:
             return None
-        times = [self.session.deadline()]
+        times = [self.session.deadline(), self._precedence.until]
         if self._state is PeerState.LINGERING:
             times.append(self._linger_until)
             return min(when for when in times if when is not None)
@@ -391,11 +410,14 @@ class Peer:
             self._handler.time_is_up(self, reason)
             return
         if timers.wants_ping(now):
-            timers.pinged(now)
-            self.link.send_runs(self.channel.seal_ping(now), self.address)
+            self._ping(now)
         if timers.wants_new_key(now):
             timers.renegotiated()
             self.session.renegotiate(now)
+
+    def _ping(self, now: float) -> None:
+        self.timers.pinged(now)
+        self.link.send_runs(self.channel.seal_ping(now), self.address)
 
     # The end
 
@@ -413,6 +435,7 @@ class Peer:
         if self._state is PeerState.CLOSED:
             return
         why = self._why if self._state is PeerState.LINGERING else reason
+        self._precedence.leave(self.link, self.address)
         self._state = PeerState.CLOSED
         self._deadlines.forget(self)
         self.session.close()
@@ -426,6 +449,7 @@ class _TosPassingPeer(Peer):
 
     def send_frames(self, frames: Sequence[Frame]) -> None:
         """See `Peer`: a send for each run of equal TOS.  What is sent beside packets has none, over datagrams."""
+        self._precedence.leave(self.link, self.address)
         for tos, part in split_by_tos(frames, TOS_OF[self._settings.device.dev_type]):
             self.link.set_tos(tos)
             super().send_frames(part)
@@ -448,8 +472,9 @@ def build_peer(
     session_id: bytes | None = None,
 ) -> Peer:
     """Wire one remote together.  Its session has not begun: call `connect`, `accept` or `resume` on it."""
-    session = ControlSession(role, wrapping, tls, offer, settings.control, session_id)
     control = settings.control
+    of_link = RoundTrips.of_stream if link.is_stream else RoundTrips.of_datagrams
+    session = ControlSession(role, wrapping, tls, offer, control, of_link(control.tls_timeout), session_id)
     layer = LAYERS[settings.device.dev_type]
     lifetime = KeyLifetime(control.reneg_bytes, control.reneg_pkts)
     channel = Channel(tran_window=control.tran_window, layer=layer, lifetime=lifetime)

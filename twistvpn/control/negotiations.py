@@ -67,6 +67,9 @@ class Negotiations:
         stale = self._by_id.pop(negotiation.key_id, None)
         if stale is not None:
             stale.drop()
+        for before in self:
+            # Stock peers that have come to this key take them for an error.
+            before.reliable.silence_echoes()
         self._by_id[negotiation.key_id] = negotiation
 
     def promote(self, negotiation: Negotiation, retire_at: float) -> None:

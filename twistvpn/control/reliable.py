@@ -14,6 +14,7 @@ from twistvpn.wire.packets import MAX_ACKS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from twistvpn.control.round_trips import RoundTrips
     from twistvpn.wire.opcodes import Opcode
 
 SEND_WINDOW = 6
@@ -43,6 +44,8 @@ class Message(NamedTuple):
 @dataclass(slots=True)
 class _InFlight:
     message: Message
+    sent: float | None
+    """When it left; None once it was sent again, as its acknowledgement then tells nothing of round trips."""
     due: float
     timeout: float
     overtaken: int = 0
@@ -51,14 +54,27 @@ class _InFlight:
 class Reliable:
     """The reliability layer of one key.  Times are seconds on any one clock.
 
-    `first_outgoing` and `first_incoming` are the next message ids of the two directions; they are
-    not 0 where the first messages were exchanged statelessly.
+    `round_trips` says how long to wait for acknowledgements, and is told what they take.  `first_outgoing` and
+    `first_incoming` are the next message ids of the two directions; they are not 0 where the first messages were
+    exchanged statelessly.
     """
 
-    __slots__ = ("_ack_history", "_acks", "_arrived", "_backlog", "_expected", "_in_flight", "_next_id", "_timeout")
+    __slots__ = (
+        "_ack_history",
+        "_acks",
+        "_arrived",
+        "_backlog",
+        "_echo_at",
+        "_echo_wait",
+        "_echoes",
+        "_expected",
+        "_in_flight",
+        "_next_id",
+        "_trips",
+    )
 
-    def __init__(self, timeout: float, *, first_outgoing: int = 0, first_incoming: int = 0) -> None:
-        self._timeout = timeout
+    def __init__(self, round_trips: RoundTrips, *, first_outgoing: int = 0, first_incoming: int = 0) -> None:
+        self._trips = round_trips
         self._next_id = first_outgoing
         self._expected = first_incoming
         self._backlog: list[tuple[Opcode, bytes]] = []
@@ -66,6 +82,9 @@ class Reliable:
         self._arrived: dict[int, Message] = {}
         self._acks: list[int] = []
         self._ack_history: list[int] = list(range(first_incoming))
+        self._echo_at: float | None = None
+        self._echo_wait = 0.0
+        self._echoes = 0
 
     # Sending
 
@@ -78,14 +97,16 @@ class Reliable:
         out: list[Message] = []
         for entry in self._in_flight.values():
             if entry.due <= now:
-                entry.timeout = min(entry.timeout * 2, max(MAX_TIMEOUT, self._timeout))
+                entry.timeout = min(entry.timeout * 2, max(MAX_TIMEOUT, self._trips.longest))
                 entry.due = now + entry.timeout
                 entry.overtaken = 0
+                entry.sent = None
                 out.append(entry.message)
         while self._backlog and self._window_open():
             opcode, payload = self._backlog.pop(0)
             message = Message(self._next_id, opcode, payload)
-            self._in_flight[self._next_id] = _InFlight(message, now + self._timeout, self._timeout)
+            timeout = self._trips.timeout
+            self._in_flight[self._next_id] = _InFlight(message, now, now + timeout, timeout)
             self._next_id += 1
             out.append(message)
         return out
@@ -97,8 +118,11 @@ class Reliable:
     def acknowledged(self, message_ids: Iterable[int], now: float) -> None:
         """The peer has these.  Ids that are not in flight are ignored: peers repeat themselves."""
         for message_id in message_ids:
-            if self._in_flight.pop(message_id, None) is None:
+            arrived = self._in_flight.pop(message_id, None)
+            if arrived is None:
                 continue
+            if arrived.sent is not None:
+                self._trips.took(now - arrived.sent)
             for entry in self._in_flight.values():
                 if entry.message.message_id > message_id:
                     break
@@ -106,17 +130,25 @@ class Reliable:
                 if entry.overtaken >= _OVERTAKEN_RESEND:
                     entry.due = now
 
+    def take_for_arrived(self, message_id: int) -> None:
+        """Send a message no more: what the peer says shows that it has it, acknowledged or not."""
+        self._in_flight.pop(message_id, None)
+
     def deadline(self) -> float | None:
-        """When `due` will next have something to send if nothing arrives; None for never."""
+        """When `due` or `acks_due` will next have something to send if nothing arrives; None for never."""
         if self._backlog and self._window_open():
             return 0.0
-        return min((entry.due for entry in self._in_flight.values()), default=None)
+        times = [entry.due for entry in self._in_flight.values()]
+        if self._echo_at is not None:
+            times.append(self._echo_at)
+        return min(times, default=None)
 
     def abandon(self) -> None:
         """Send nothing more of what is queued, in flight or owed: the peer takes nothing of it."""
         self._backlog.clear()
         self._in_flight.clear()
         self._acks.clear()
+        self.silence_echoes()
 
     @property
     def backlog(self) -> int:
@@ -152,10 +184,26 @@ class Reliable:
         if message_id not in self._acks:
             self._acks.append(message_id)
 
-    @property
-    def owes_acks(self) -> bool:
-        """True when something arrived that no packet has acknowledged yet."""
-        return bool(self._acks)
+    def acks_due(self, now: float) -> bool:
+        """Whether acknowledgements are to travel alone: something arrived that no packet has acknowledged yet.
+
+        Or some have travelled alone, and may have been lost.
+        """
+        return bool(self._acks) or (self._echo_at is not None and self._echo_at <= now)
+
+    def take_lone_acks(self, now: float) -> tuple[int, ...]:
+        """Acknowledgements for a packet of nothing else, where `acks_due`; see `take_acks`."""
+        if self._acks:
+            self._echoes, self._echo_wait = self._trips.echoes, self._trips.timeout
+        else:
+            self._echoes -= 1
+            self._echo_wait *= 2
+        self._echo_at = now + self._echo_wait if self._echoes else None
+        return self.take_acks(MAX_ACKS)
+
+    def silence_echoes(self) -> None:
+        """Repeat no acknowledgements by themselves."""
+        self._echo_at = None
 
     def take_acks(self, limit: int) -> tuple[int, ...]:
         """Acknowledgements for the next packet: owed ones first, then old ones again in case they were lost.

@@ -27,13 +27,14 @@ from twistvpn.crypto.statickey import KEY_SIZE
 from twistvpn.crypto.wrapping import DYNAMIC_LABEL
 from twistvpn.errors import MalformedPacket, UnknownKey, WireError
 from twistvpn.wire.opcodes import Opcode
-from twistvpn.wire.packets import MAX_ACKS, SESSION_ID_SIZE, ControlPacket
+from twistvpn.wire.packets import SESSION_ID_SIZE, ControlPacket
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twistvpn.config.settings import ControlSettings
+    from twistvpn.control.round_trips import RoundTrips
     from twistvpn.control.tls import ControlTlsFactory
     from twistvpn.crypto.wrapping import Opened, Wrapping
     from twistvpn.interfaces import Buffer
@@ -88,6 +89,7 @@ class ControlSession:
         tls: ControlTlsFactory,
         offer: Callable[[], KeyMethod2],
         settings: ControlSettings,
+        round_trips: RoundTrips,
         session_id: bytes | None = None,
     ) -> None:
         self.session_id = os.urandom(SESSION_ID_SIZE) if session_id is None else session_id
@@ -101,6 +103,7 @@ class ControlSession:
         self._tls = tls
         self._offer = offer
         self._settings = settings
+        self._round_trips = round_trips
         self._keys = Negotiations()
         self._held: list[str] = []
         """Messages that wait for the key that is being negotiated."""
@@ -112,19 +115,19 @@ class ControlSession:
     def connect(self, now: float) -> None:
         """Begin as the client: a hard reset goes out."""
         self._now = now
-        self._open(0, self._wrapping.first.key.client_reset, Reliable(self._settings.tls_timeout))
+        self._open(0, self._wrapping.first.key.client_reset, Reliable(self._round_trips))
 
     def accept(self, remote_session_id: bytes, now: float) -> None:
         """Begin as the server on a stream, where the client's hard reset is about to be taken."""
         self._now = now
         self.remote_session_id = remote_session_id
-        self._open(0, Opcode.P_CONTROL_HARD_RESET_SERVER_V2, Reliable(self._settings.tls_timeout))
+        self._open(0, Opcode.P_CONTROL_HARD_RESET_SERVER_V2, Reliable(self._round_trips))
 
     def resume(self, remote_session_id: bytes, now: float) -> None:
         """Begin as the server where resets were exchanged statelessly (`cookie.CookieJar`)."""
         self._now = now
         self.remote_session_id = remote_session_id
-        reliable = Reliable(self._settings.tls_timeout, first_outgoing=1, first_incoming=1)
+        reliable = Reliable(self._round_trips, first_outgoing=1, first_incoming=1)
         self._negotiation(0, reliable).advance(Input.PEER_RESET)
 
     def _open(self, key_id: int, reset: Opcode, reliable: Reliable) -> Negotiation:
@@ -184,7 +187,7 @@ class ControlSession:
             self._soft_reset()
 
     def _soft_reset(self) -> Negotiation:
-        return self._open(self._keys.next_key_id, Opcode.P_CONTROL_SOFT_RESET_V1, Reliable(self._settings.tls_timeout))
+        return self._open(self._keys.next_key_id, Opcode.P_CONTROL_SOFT_RESET_V1, Reliable(self._round_trips))
 
     # What arrives
 
@@ -262,8 +265,8 @@ class ControlSession:
                 self._wrap(negotiation.key_id, message, reliable.take_acks(ACKS_WITH_MESSAGE), now)
                 for message in reliable.due(now)
             ]
-            while reliable.owes_acks:
-                out.append(self._wrap(negotiation.key_id, None, reliable.take_acks(MAX_ACKS), now))
+            while reliable.acks_due(now):
+                out.append(self._wrap(negotiation.key_id, None, reliable.take_lone_acks(now), now))
         return out
 
     def _wrap(self, key_id: int, message: Message | None, acks: tuple[int, ...], now: float) -> bytes:
@@ -341,6 +344,8 @@ class ControlSession:
         if negotiation is None or exchange.remote is None:
             raise MalformedPacket("a key exchange of a key that is gone")
         negotiation.advance(Input.EXCHANGE_DONE)
+        # Peers before 2.6 acknowledge once: where that was lost, the reset would come again and be taken for another.
+        negotiation.reliable.take_for_arrived(0)
         self._keys.promote(negotiation, self._now + self._settings.hand_window)
         self._events.append(
             KeyEstablished(

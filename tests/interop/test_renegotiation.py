@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,8 @@ from tests.interop.tunnel import Tunnel
 from tests.interop.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.interop.conftest import MakeLab
     from tests.interop.netns import Namespace
     from tests.interop.peers import Client, Lab, Peer, Server
@@ -65,6 +68,25 @@ class Flow:
         self._sink.close()
         self._source.close()
         return sorted(set(range(self.sent)) - self.arrived)
+
+
+@contextmanager
+def flood(sender: Namespace, address: str) -> Iterator[None]:
+    """Some thousands of datagrams a second to a host, of which as many may arrive as can."""
+    stopping = threading.Event()
+    with sender.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as source:
+
+        def send() -> None:
+            while not stopping.wait(0.0005):
+                source.sendto(bytes(400), (address, 9))
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopping.set()
+            thread.join()
 
 
 def start(
@@ -117,16 +139,38 @@ def test_both_ends_begin_at_once(lab: Lab, server_kind: str, client_kind: str) -
 @pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
 @pytest.mark.shows("reneg-bytes", "hand-window")
 def test_keys_wear_out_under_load(make_lab: MakeLab, server_kind: str, client_kind: str, proto: str) -> None:
+    """From the first moment on.  Over UDP control packets are lost with the data that a stock peer has no room for."""
     lab = make_lab(Tunnel(proto))
-    server, client = start(lab, server_kind, client_kind, ["reneg-bytes 20000000"], ["reneg-bytes 20000000"])
+    server, client = start(lab, server_kind, client_kind, ["reneg-bytes 2000000"], ["reneg-bytes 2000000"])
     stock = server if server_kind == STOCK else client
 
     def worn_out() -> bool:
         lab.exchange(client, 8 * MEGABYTE)
-        return len(stock.process.lines(NEW_KEY)) > 2
+        return len(stock.process.lines(NEW_KEY)) > 4
 
-    wait_until(worn_out, "two renegotiations")
+    wait_until(worn_out, "four renegotiations")
     assert_in_step(server, client)
+
+
+@pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
+@pytest.mark.shows("reneg-bytes", "hand-window")
+def test_control_packets_find_room_in_a_socket_that_is_always_full(
+    lab: Lab, server_kind: str, client_kind: str
+) -> None:
+    """More wants out of our end than the way out takes: data is lost at our own socket, new keys are not."""
+    ours_has = ["reneg-bytes 100000", "sndbuf 20000"]
+    at_server, at_client = (ours_has, []) if server_kind == OURS else ([], ours_has)
+    server, client = start(lab, server_kind, client_kind, at_server, at_client)
+    ours, stock, way_out = (server, client, "outside1") if server_kind == OURS else (client, server, "outside")
+    slow = ("root", "tbf", "rate", "1mbit", "burst", "20k", "latency", "10s")
+    try:
+        run(*ours.namespace.command("tc", "qdisc", "add", "dev", way_out, *slow))
+    except (AssertionError, OSError) as error:
+        pytest.skip(f"no tbf here: {error}")
+    with flood(ours.namespace, stock.addresses()[0]):
+        stock.process.wait_for_line(NEW_KEY, count=3)
+    assert_in_step(server, client)
+    assert ours.process.lines("Dropped full,")
 
 
 @pytest.mark.skipif(shutil.which("nft") is None, reason="nft loses control packets")

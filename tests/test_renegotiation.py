@@ -14,6 +14,7 @@ from twistvpn.client.service import ClientState
 from twistvpn.config.settings import ControlSettings
 from twistvpn.control.events import KeyEstablished, MessageReceived, RenegotiationBegun, RenegotiationFailed
 from twistvpn.control.reliable import Reliable
+from twistvpn.control.round_trips import ECHOES
 from twistvpn.control.session import SessionFailed
 from twistvpn.peer import Peer
 from twistvpn.testing import Pair, pair, transfer, udp_packet
@@ -259,6 +260,23 @@ def test_a_reset_is_not_said_again_to_who_has_answered_it(monkeypatch: pytest.Mo
     ends.run(10)
     opcodes = [datagram[0] >> 3 for datagram in ends.server.received[before:]]
     assert opcodes.count(Opcode.P_CONTROL_SOFT_RESET_V1) == 1
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_acknowledgements_are_not_repeated_once_the_peer_sends_under_the_new_key(answers: bool) -> None:  # noqa: FBT001
+    """A stock peer that had begun with the next key by then would take them for an error."""
+    vpn = pair(server="reneg-sec 100 100", client="reneg-sec 0")
+    seen: list[int] = []
+
+    def note(datagram: bytes, source: Address, destination: Address) -> bool:
+        seen.append(datagram[0])
+        return answers or datagram[0] >> 3 not in DATA_OPCODES
+
+    vpn.advance(98)
+    vpn.network.keep = note
+    vpn.advance(8)
+    lone = [first for first in seen if first >> 3 == Opcode.P_ACK_V1 and first & 7 == 1]
+    assert len(lone) == (1 if answers else 1 + ECHOES), "the client's, for the server's last word"
 
 
 def test_control_packets_find_room_where_data_fills_the_socket_of_the_peer() -> None:

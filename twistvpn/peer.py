@@ -237,6 +237,9 @@ class Peer:
     def _flush(self) -> None:
         if self._state is PeerState.CLOSED:
             return
+        if self.channel.is_confirmed and self.session.can_renegotiate:
+            # Nobody sends under a key before all that it is made of was acknowledged.
+            self.session.silence_echoes()
         now = self._clock.seconds()
         precedence = self._precedence
         precedence.put(self.session.datagrams_to_send(now), now)

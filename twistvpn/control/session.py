@@ -180,6 +180,11 @@ class ControlSession:
         """
         self._keys.silence_old()
 
+    def silence_echoes(self) -> None:
+        """Repeat no acknowledgements by themselves: the peer has shown that it has them."""
+        for negotiation in self._keys:
+            negotiation.reliable.silence_echoes()
+
     def renegotiate(self, now: float) -> None:
         """Start the next key with a soft reset; nothing happens while one is under way."""
         self._now = now

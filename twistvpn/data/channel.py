@@ -96,6 +96,11 @@ class Channel:
         self._keyring.settle()
 
     @property
+    def is_confirmed(self) -> bool:
+        """Whether the peer has sent under the newest key."""
+        return self._keyring.is_confirmed
+
+    @property
     def progress(self) -> int:
         """A number that grows with each packet that none has overtaken; see `Keyring.progress`."""
         return self._keyring.progress

@@ -240,6 +240,11 @@ class Keyring:
         return None
 
     @property
+    def is_confirmed(self) -> bool:
+        """Whether the peer has sent under the newest key."""
+        return self._newest is not None and self._newest.opener.highest_packet_id > 0
+
+    @property
     def progress(self) -> int:
         """A number that grows with each packet that is the latest of its key; less is left when a key or epoch goes."""
         alive = [generation for generation in (self._newest, self._lame_duck) if generation is not None]

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from twistvpn.interfaces import ILink, ILinkReceiver, Run
-from twistvpn.link.addresses import is_address
+from twistvpn.link.addresses import is_address, readable
 from twistvpn.link.connections import abort
 from twistvpn.link.proxies import (
     UDP_ASSOCIATE,
@@ -24,6 +25,7 @@ from twistvpn.link.proxies import (
 )
 from twistvpn.link.single import SingleFactory
 from twistvpn.link.udp import UdpLink
+from twistvpn.verbosity import log_observer
 from twistvpn.wire.framing import runs_of
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from twistvpn.interfaces import Address, Buffer
+
+_log = Logger(observer=log_observer)
 
 _WHOLE = b"\0\0\0"
 """Two reserved bytes, and the number of a fragment: none."""
@@ -85,6 +89,7 @@ async def associate(
         association.end()
         raise ProxyRefusal(f"the proxy relays datagrams at {host}:{port}, which is no address")
     association.relay = (host, port)
+    _log.info("the SOCKS proxy takes datagrams at {relay}", relay=readable(association.relay))
     return association
 
 

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
     from tests.interop.conftest import MakeLab
     from tests.interop.peers import Client, Lab, Server
 
-pytestmark = [
-    pytest.mark.interop,
-    pytest.mark.shows("tls-crypt-v2"),
-    stock_since("2.5", "tls-crypt-v2, and a command that makes its keys,"),
-]
+pytestmark = [pytest.mark.interop, pytest.mark.shows("tls-crypt-v2")]
 
 ROLES = [pytest.param(OURS, STOCK, id="our-server"), pytest.param(STOCK, OURS, id="our-client")]
 MEGABYTE = 1_000_000
@@ -31,6 +27,7 @@ DYNAMIC = "dyn-tls-crypt"
 STOCK_IS_NEW = stock_is_since("2.6")
 """From 2.6 on stock knows dynamic tls-crypt, and shows its own key as often as it is asked to."""
 
+with_own_keys = stock_since("2.5", "tls-crypt-v2, and a command that makes its keys,")
 only_ours = pytest.mark.skipif(OURS == STOCK, reason="about our log")
 
 
@@ -70,6 +67,7 @@ def renegotiate_thrice(lab: Lab, server: Server, client: Client) -> None:
     stock.process.wait_for_line("Control Channel: TLSv1", count=3)
 
 
+@with_own_keys
 @pytest.mark.parametrize("proto", ["udp", "tcp"])
 @pytest.mark.parametrize(("server_kind", "client_kind"), ROLES)
 def test_a_client_with_a_key_of_its_own(
@@ -91,6 +89,7 @@ def test_renegotiations_are_encrypted_whatever_came_before(
     renegotiate_thrice(lab, lab.server(server_kind, "reneg-sec 2"), lab.client(client_kind, "client", "reneg-sec 0"))
 
 
+@with_own_keys
 @pytest.mark.shows("tls-crypt", "tls-auth")
 @pytest.mark.parametrize("shared", ["tls-crypt", "tls-auth"])
 def test_clients_with_and_without_one_on_one_server(make_lab: MakeLab, tmp_path: Path, shared: str) -> None:
@@ -105,6 +104,7 @@ def test_clients_with_and_without_one_on_one_server(make_lab: MakeLab, tmp_path:
 
 
 @only_ours
+@with_own_keys
 @pytest.mark.shows("tls-crypt-v2-max-age")
 def test_a_key_without_a_time_is_refused_where_ages_count(make_lab: MakeLab, tmp_path: Path) -> None:
     lab, keys = make_lab(Tunnel(wrapping="plain")), Keys(tmp_path)

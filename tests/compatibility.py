@@ -2,8 +2,8 @@
 
     python -m tests.compatibility --write
 
-The options come from `twistvpn.config.options`, the tests from their `shows` marks: nothing in the page is
-written by hand.
+The options come from `twistvpn.config.options`, the tests from their `shows` marks: of the page only `_HEAD` is
+written by hand, and in that what the interop tests have come to with releases that CI does not have.
 """
 
 from __future__ import annotations
@@ -41,6 +41,32 @@ not up to date, and where an option that works has no test.
 | **no effect** | accepted, and nothing changes, for the reason given; `twistvpn check` says so |
 | **by its value** | accepted without effect or refused, by its value |
 | **refused** | one line tells why, and what to do instead |
+
+## Which releases have been there
+
+The tests in `interop/` join one stock peer, in both roles, to ours. CI has Debian's 2.6.14. With the others they were
+last run by hand before 0.1.0. What a release does not have yet is skipped with that reason, and so are the tests with
+OpenVPN 3 where there is none; the rest passed:
+
+| peer | passed | skipped | what it does not have |
+|---|---|---|---|
+| OpenVPN 2.4.12 | 310 | 24 | tls-crypt-v2, ChaCha20-Poly1305, questions after a login, VLANs, and what 2.5 has not |
+| OpenVPN 2.5.11 | 326 | 8 | negotiation in point-to-point mode, and what 2.6 has not |
+| OpenVPN 2.6.14 | 328 | 6 | keys by epochs, PUSH_UPDATE |
+| OpenVPN 2.7.6 | 333 | 1 | nothing; the test is for clients without PUSH_UPDATE |
+| OpenVPN 3, core 3.8.5, a client | 37 | 0 | keys by epochs, PUSH_UPDATE; `test_openvpn3.py` has tests of its own |
+
+To see it again, as root:
+
+    INTEROP_STOCK=/path/to/openvpn python -m pytest -rs -n 3 tests/interop
+    INTEROP_OVPN3=/path/to/ovpncli python -m pytest tests/interop/test_openvpn3.py
+
+`ovpncli` is built from `test/ovpncli` in OpenVPN 3's source.
+
+A client of OpenVPN 3 sends under the key before for all of its `hand-window` after a renegotiation, 60 seconds by
+default: a server's `reneg-sec` must be longer than that.
+
+## The options
 
 | option | for | here | shown by, or why |
 |---|---|---|---|

@@ -92,6 +92,7 @@ def test_each_message_is_a_record_of_its_own() -> None:
     for text in (b"one\0", b"two\0", b"three\0"):
         client.tls.write(text)
     payloads = client.sent()
+    assert len(payloads) == 3
     assert records(payloads) == [APPLICATION_DATA] * 3
     for payload in payloads:
         server.tls.dataReceived(payload)

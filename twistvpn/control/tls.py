@@ -53,7 +53,11 @@ class ReliableTransport:
         self._next = (Opcode.P_CONTROL_WKC_V1, max(0, self._max_payload - wrapped_size))
 
     def write(self, data: bytes) -> None:
-        """Cut TLS records into messages and queue them."""
+        """Cut TLS records into messages and queue them.
+
+        Each write begins a message, whatever room there is in the one before: OpenVPN 3 reads one record of what a
+        packet brings, and the next when another packet comes.
+        """
         if self.disconnecting:
             return
         if self._reliable.backlog > MAX_BACKLOG:

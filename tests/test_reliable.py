@@ -202,7 +202,7 @@ def test_acknowledgements_that_travel_alone_are_repeated(known: bool) -> None:  
     if known:
         trips.took(0.01)
     wait = SHORTEST if known else 2.0
-    reliable = Reliable(trips)
+    reliable = Reliable(trips, echoes=trips.echoes)
     reliable.receive(message(0))
     assert reliable.take_lone_acks(10.0) == (0,)
     for due in (10.0 + wait, 10.0 + 3 * wait):
@@ -224,7 +224,7 @@ def test_acknowledgements_on_messages_are_repeated_with_these_alone() -> None:
 
 
 def test_newer_acknowledgements_are_repeated_in_the_place_of_older_ones() -> None:
-    reliable = Reliable(RoundTrips.of_datagrams(2.0))
+    reliable = Reliable(RoundTrips.of_datagrams(2.0), echoes=1)
     reliable.receive(message(0))
     reliable.take_lone_acks(0.0)
     reliable.receive(message(1))
@@ -236,7 +236,8 @@ def test_newer_acknowledgements_are_repeated_in_the_place_of_older_ones() -> Non
 
 
 def test_on_a_stream_no_acknowledgement_is_repeated() -> None:
-    reliable = Reliable(RoundTrips.of_stream(2.0))
+    trips = RoundTrips.of_stream(2.0)
+    reliable = Reliable(trips, echoes=trips.echoes)
     reliable.receive(message(0))
     reliable.take_lone_acks(0.0)
     assert reliable.deadline() is None

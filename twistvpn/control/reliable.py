@@ -54,9 +54,9 @@ class _InFlight:
 class Reliable:
     """The reliability layer of one key.  Times are seconds on any one clock.
 
-    `round_trips` says how long to wait for acknowledgements, and is told what they take.  `first_outgoing` and
-    `first_incoming` are the next message ids of the two directions; they are not 0 where the first messages were
-    exchanged statelessly.
+    `round_trips` says how long to wait for acknowledgements, and is told what they take.  `echoes` is how often
+    acknowledgements that travel alone are repeated.  `first_outgoing` and `first_incoming` are the next message ids of
+    the two directions; they are not 0 where the first messages were exchanged statelessly.
     """
 
     __slots__ = (
@@ -67,13 +67,16 @@ class Reliable:
         "_echo_at",
         "_echo_wait",
         "_echoes",
+        "_echoes_left",
         "_expected",
         "_in_flight",
         "_next_id",
         "_trips",
     )
 
-    def __init__(self, round_trips: RoundTrips, *, first_outgoing: int = 0, first_incoming: int = 0) -> None:
+    def __init__(
+        self, round_trips: RoundTrips, *, echoes: int = 0, first_outgoing: int = 0, first_incoming: int = 0
+    ) -> None:
         self._trips = round_trips
         self._next_id = first_outgoing
         self._expected = first_incoming
@@ -84,7 +87,8 @@ class Reliable:
         self._ack_history: list[int] = list(range(first_incoming))
         self._echo_at: float | None = None
         self._echo_wait = 0.0
-        self._echoes = 0
+        self._echoes = echoes
+        self._echoes_left = 0
 
     # Sending
 
@@ -194,11 +198,11 @@ class Reliable:
     def take_lone_acks(self, now: float) -> tuple[int, ...]:
         """Acknowledgements for a packet of nothing else, where `acks_due`; see `take_acks`."""
         if self._acks:
-            self._echoes, self._echo_wait = self._trips.echoes, self._trips.timeout
+            self._echoes_left, self._echo_wait = self._echoes, self._trips.timeout
         else:
-            self._echoes -= 1
+            self._echoes_left -= 1
             self._echo_wait *= 2
-        self._echo_at = now + self._echo_wait if self._echoes else None
+        self._echo_at = now + self._echo_wait if self._echoes_left else None
         return self.take_acks(MAX_ACKS)
 
     def silence_echoes(self) -> None:

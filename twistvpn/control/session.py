@@ -192,7 +192,9 @@ class ControlSession:
             self._soft_reset()
 
     def _soft_reset(self) -> Negotiation:
-        return self._open(self._keys.next_key_id, Opcode.P_CONTROL_SOFT_RESET_V1, Reliable(self._round_trips))
+        # The first key has no data to compete with.
+        reliable = Reliable(self._round_trips, echoes=self._round_trips.echoes)
+        return self._open(self._keys.next_key_id, Opcode.P_CONTROL_SOFT_RESET_V1, reliable)
 
     # What arrives
 

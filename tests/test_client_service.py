@@ -209,6 +209,28 @@ def test_the_next_remote_is_tried_when_one_does_not_answer() -> None:
     fixture.vpn.wait_until(lambda: fixture.state is ClientState.CONNECTED)
 
 
+@pytest.mark.shows("server-poll-timeout", "hand-window")
+@pytest.mark.parametrize(
+    ("options", "seconds", "why"),
+    [
+        ("", 60, "nothing heard for 60 s (hand-window)"),
+        ("hand-window 30", 30, "nothing heard for 30 s (hand-window)"),
+        ("hand-window 300", 120, "no answer within 120 s"),
+        ("server-poll-timeout 10", 10, "no answer within 10 s"),
+    ],
+)
+def test_over_udp_the_shorter_of_two_waits_ends_a_try_that_is_not_answered(
+    options: str, seconds: int, why: str
+) -> None:
+    vpn = pair(client=options, connect=False)
+    vpn.client.start()
+    with capturedLogs() as events:
+        vpn.advance(seconds - 1)
+        assert not any("trying again" in formatEvent(event) for event in events)
+        vpn.advance(2)
+    assert any(formatEvent(event).startswith(f"{why}; trying again") for event in events)
+
+
 def test_rounds_may_be_bounded() -> None:
     fixture = Fixture("connect-retry-max 2", hosts=[UNREACHABLE]).start()
     fixture.vpn.advance(60)

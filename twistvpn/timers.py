@@ -64,7 +64,7 @@ class PeerTimers:
 
     def __init__(self, control: ControlSettings, channel: Channel, now: float) -> None:
         # Until it is known what it shall be, a hand-window's silence is the end.
-        self.keepalive = Keepalive(0.0, control.hand_window)
+        self.keepalive = Keepalive(0.0, control.hand_window, "hand-window")
         self._control = control
         self._channel = channel
         self._heard = self._pinged = now

@@ -43,6 +43,7 @@ class ClientSettings:
     remotes: tuple[Remote, ...]
     remote_random: bool = False
     connect_timeout: float = 120.0
+    """Seconds for a remote to be reached and to answer; a first packet is without answer for a hand-window at most."""
     connect_retry: tuple[float, float] = (1.0, 300.0)
     """First and longest wait between two rounds through the remotes."""
     connect_retry_max: int | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
 from tests.certificates import YESTERDAY, authority
@@ -259,6 +259,24 @@ def test_a_refused_client_is_told_why_and_forgotten() -> None:
     client = ScriptedClient(vpn)
     assert client.texts == ["AUTH_FAILED,wrong username or password"]
     assert vpn.server.factory.connections == {}
+
+
+@pytest.mark.parametrize(
+    ("username", "shown"),
+    [
+        ("", "certificate of scripted, 2.6.14"),
+        ("alice", "certificate of scripted, user 'alice', 2.6.14"),
+        ("a\nb", "certificate of scripted, user 'a_b', 2.6.14"),
+        ("x" * 200, f"certificate of scripted, user '{'x' * 64}', 2.6.14"),
+    ],
+)
+def test_the_log_of_a_refusal_names_who_has_tried(username: str, shown: str) -> None:
+    vpn = serving(authenticator=Answering(AuthenticationRejected("wrong username or password")))
+    with capturedLogs() as events:
+        ScriptedClient(vpn, login=(username, "sesame"))
+    (line,) = [text for event in events if "5000: refused: " in (text := formatEvent(event) or "")]
+    assert shown in line
+    assert "sesame" not in line
 
 
 def test_an_authenticator_that_breaks_refuses_without_telling_its_secrets() -> None:

@@ -112,7 +112,7 @@ def test_a_stock_client_with_a_password_and_no_certificate(lab: Lab) -> None:
     own = client.config.read_text()
     client.config.write_text(own[: own.index("<cert>")])
     client.start()
-    server.process.wait_for_line("alice/udp.*connected.*certificate of nobody")
+    server.process.wait_for_line("alice/udp.*connected.*no certificate, user 'alice'")
 
 
 def test_a_stock_client_comes_back_after_the_time_it_is_told(lab: Lab) -> None:

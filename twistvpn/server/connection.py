@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from twistvpn.server.authentication import Admission, Examination, Examiner
     from twistvpn.server.roster import Roster
 
+MAX_NAME = 64
+"""Characters of a username that are logged."""
+
 PUSH_REPEAT_INTERVAL = 30.0
 """Seconds after a reply in which the client's repeated requests are not answered, as in stock servers."""
 
@@ -113,6 +116,7 @@ class ServerConnection:
         self._occ = ""
         self._tls = ""
         self._common_name: str | None = None
+        self._username = ""
         self._agreement: Agreement | None = None
         self._examination: Examination | None = None
         self._admission: Admission | None = None
@@ -125,9 +129,16 @@ class ServerConnection:
         """What it has shown of itself in the key exchange, for people."""
         info = self.peer_info
         return (
-            f"{self._tls}, certificate of {printable(self._common_name or 'nobody')}, "
+            f"{self._tls}, {self._shown_name}, "
             f"{info.get('IV_VER', 'an unknown version')} on {info.get('IV_PLAT', 'an unknown platform')}"
         )
+
+    @property
+    def _shown_name(self) -> str:
+        name = self._common_name
+        certificate = f"certificate of {printable(name)}" if name else "no certificate"
+        # A username is whatever has been typed, before anybody has looked at it.
+        return f"{certificate}, user {printable(self._username)[:MAX_NAME]!r}" if self._username else certificate
 
     @property
     def peer(self) -> Peer:
@@ -198,6 +209,7 @@ class ServerConnection:
             self._begin(event)
         elif self.stage is not Stage.CONNECTED:
             return
+        self._username = event.remote.username
         if self._examination is not None:
             self._examination.abandon()
         examiner = self._host.examiner

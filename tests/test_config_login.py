@@ -82,6 +82,31 @@ def test_passwords_may_be_optional(files: ConfigFiles) -> None:
     assert server(files.parse(f"{SERVER_OVPN}auth-user-pass-optional\n")).password_optional
 
 
+def test_lines_of_a_password_file_that_mean_something_else_are_told_without_them(files: ConfigFiles) -> None:
+    (files.path / "names").write_text("# NAME:PASSWORD\n\nalice:secret\nbob hush\ncarol:a:b\n")
+    settings = files.parse(SERVER_INI.replace("[tls]", "auth = file:names\n[tls]"))
+    told = [note.partition(": auth: ")[2] for note in settings.notes if ": auth: " in note]
+    assert told == [
+        f"line 4 of {files.path / 'names'} is not NAME:PASSWORD, nobody comes in by it",
+        f"line 5 of {files.path / 'names'} is not NAME:PASSWORD, the password ends at the second colon",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SERVER_INI + "verify-client-cert = none\n",
+        SERVER_INI.replace("[tls]", "username-as-common-name = yes\n[tls]"),
+        SERVER_OVPN + "verify-client-cert none\n",
+        SERVER_OVPN + "username-as-common-name\n",
+    ],
+)
+def test_who_is_to_look_at_passwords_is_told_in_both_syntaxes(files: ConfigFiles, text: str) -> None:
+    assert files.line(text).endswith(
+        "without an authenticator; add auth = file:PASSWORDS to [server], which INI syntax alone has"
+    )
+
+
 # A client's
 
 

@@ -10,7 +10,14 @@ from twistvpn.config.bridging import read_aging, read_bridge, read_vlan
 from twistvpn.config.channels import read_control, read_data, read_keepalive
 from twistvpn.config.client_config import read_constraint
 from twistvpn.config.framing import check_fragment
-from twistvpn.config.login import authenticator, read_auth_retry, read_auth_tokens, read_environment, read_login
+from twistvpn.config.login import (
+    ADD_AUTHENTICATOR,
+    authenticator,
+    read_auth_retry,
+    read_auth_tokens,
+    read_environment,
+    read_login,
+)
 from twistvpn.config.networks import openvpn_end_routes, read_own_options
 from twistvpn.config.point_to_point import is_point_to_point
 from twistvpn.config.pulling import read_own_dns, read_pull_filters, read_redirect
@@ -162,7 +169,7 @@ def read_server(
     if floats is not None and not is_alone:
         directives.note(floats, "changes nothing here: a client that authenticates may change its address anyway")
     if rename is not None and not authenticators:
-        raise rename.error("there are no usernames without an authenticator; use INI syntax and its [server] auth")
+        raise rename.error(f"there are no usernames without an authenticator; {ADD_AUTHENTICATOR}")
     folder = directives.last("client-config-dir")
     dev_type = read_device(directives).dev_type
     for item in (*directives.every("dns"), *directives.every("dhcp-option")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twistvpn.config.material import read_credentials, read_material
@@ -14,6 +15,8 @@ from twistvpn.errors import ConfigError
 from twistvpn.wire.challenges import BLANK_PASSWORD
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from twistvpn.config.directive import Directive, Directives
     from twistvpn.config.settings import Material
 
@@ -21,6 +24,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 NAMES_FILE = "file"
 """The kind of cred plugin that reads names and passwords from a file."""
+
+ADD_AUTHENTICATOR = "add auth = file:PASSWORDS to [server], which INI syntax alone has"
+"""The mend where names and passwords are wanted and nobody looks at them."""
 
 _YES = "yes"
 """INI's `auth-gen-token = yes` is the option without arguments."""
@@ -41,7 +47,24 @@ def authenticator(directives: Directives, item: Directive) -> str:
         raise item.error(f"cannot read {full}: {error.strerror}") from None
     if not os.path.isfile(full):  # noqa: PTH113 - text in, text out
         raise item.error(f"{full} is no file")
+    for doubt in _password_doubts(full):
+        directives.note(item, doubt)
     return f"{kind}:{full}"
+
+
+def _password_doubts(path: str) -> Iterator[str]:
+    """What cred makes in silence of lines that are not NAME:PASSWORD; the lines themselves may be secrets."""
+    try:
+        lines = Path(path).read_bytes().splitlines()
+    except OSError:
+        return
+    for number, line in enumerate(lines, 1):
+        if line.startswith(b"#") or not line.strip():
+            continue
+        colons = line.rstrip().count(b":")
+        if colons != 1:
+            meant = "nobody comes in by it" if not colons else "the password ends at the second colon"
+            yield f"line {number} of {path} is not NAME:PASSWORD, {meant}"
 
 
 def read_auth_tokens(directives: Directives) -> AuthTokenSettings | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from OpenSSL import SSL
 
+from twistvpn.config.login import ADD_AUTHENTICATOR
 from twistvpn.config.material import check_pair, read_certificates, read_crl, read_pkcs12, read_private_key
 from twistvpn.config.settings import Material, TlsSettings
 from twistvpn.config.values import choice
@@ -89,7 +90,7 @@ def _verify_client_cert(directives: Directives) -> str:
         return TlsSettings.verify_client_cert
     mode = choice(directive, directive.args[0], "require", "optional", "none")
     if mode != "require" and "authenticators" not in directives:
-        raise directive.error(f"{mode} lets anyone in without an authenticator; use INI syntax and its [server] auth")
+        raise directive.error(f"{mode} lets anyone in without an authenticator; {ADD_AUTHENTICATOR}")
     return mode
 
 

@@ -228,6 +228,28 @@ def test_profiles_follow_server_ini(state: Path) -> None:
     assert "<tls-auth>" in profile
 
 
+def test_profiles_ask_for_a_password_where_the_server_does(state: Path, tmp_path: Path) -> None:
+    config = state / "server.ini"
+    assert "auth-user-pass" not in ok("--dir", state, "client", "add", "before")
+    (state / "names").write_text("alice:secret\n")
+    text = config.read_text().replace("[server]\n", "[server]\nauth = file:names\n")
+    config.write_text(text)
+    assert "\nauth-user-pass\n" in ok("--dir", state, "client", "add", "after")
+    config.write_text(text.replace("[server]\n", "[server]\nauth-user-pass-optional = yes\n"))
+    assert "auth-user-pass" not in ok("--dir", state, "client", "add", "optional")
+    config.write_text(text)
+    message = refused("--dir", state, "client", "add", "all", "--no-certificate")
+    assert "it needs verify-client-cert = none under [tls]" in message
+    config.write_text(text.replace("[tls]\n", "[tls]\nverify-client-cert = none\n"))
+    profile = tmp_path / "all.ovpn"
+    ok("--dir", state, "client", "add", "all", "--no-certificate", "--output", profile)
+    settings = load(str(profile))
+    assert settings.tls.cert is None
+    assert settings.client is not None
+    assert settings.client.login is not None
+    assert "all " not in ok("--dir", state, "client", "list")
+
+
 def test_two_profiles_share_no_key(state: Path) -> None:
     keys = set()
     for name in ("alice", "bob"):

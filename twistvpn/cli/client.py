@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from twistvpn.pki.folder import CONTROL_KEYS
 from twistvpn.pki.profile import ControlBlock, RemoteEntry, client_profile
 
 if TYPE_CHECKING:
+    from twistvpn.pki.authority import Issued
     from twistvpn.pki.folder import StateFolder
 
 
@@ -44,21 +46,37 @@ def client() -> None:
     help="Which key of the server's control channel to use.  [default: one of the client's own where the server has"
     " tls-crypt-v2]",
 )
+@click.option(
+    "--no-certificate",
+    is_flag=True,
+    help="Make no certificate: name and password are all that is asked for.  The server needs verify-client-cert = none"
+    " or optional.",
+)
 @folder_option()
 @click.pass_context
-def add(ctx: click.Context, name: str, output: Path | None, host: str | None, days: int, key: str | None) -> None:
+def add(
+    ctx: click.Context,
+    *,
+    name: str,
+    output: Path | None,
+    host: str | None,
+    days: int,
+    key: str | None,
+    no_certificate: bool,
+) -> None:
     """Make a certificate for NAME and give its profile, a whole .ovpn file.
 
     The profile holds the private key and the client's own key of the control channel, which are kept nowhere else.
+    Where the server asks for names and passwords the profile has auth-user-pass.
     """
     state = open_folder(ctx)
     profile = _Profile(state, host, key)
-    lifetime = timedelta(days=days)
+    make = profile.make_without_certificate if no_certificate else partial(profile.make, name, timedelta(days=days))
     if output is None:
-        click.echo(profile.make(name, lifetime), nl=False)
+        click.echo(make(), nl=False)
         return
     with new_file(output) as stream:
-        stream.write(profile.make(name, lifetime))
+        stream.write(make())
     click.echo(f"Wrote {output}.")
 
 
@@ -100,23 +118,37 @@ class _Profile:
 
         if host is not None:
             general_name(host)
+        self._settings = settings = load(str(state.config))
         self._state = state
         self._ca = state.ca_pem
         self._server_name = state.server_name
-        settings = load(str(state.config))
         self._ciphers = settings.data.ciphers
         self._remotes = _remotes(settings, host or state.host)
         self._control = _control(settings, key)
 
     def make(self, name: str, lifetime: timedelta) -> str:
         """Issue the client's certificate and write its profile."""
+        return self._write(self._state.add_client(name, now(), lifetime))
+
+    def make_without_certificate(self) -> str:
+        """Write the profile of a client that shows name and password alone."""
+        settings = self._settings
+        if settings.tls.verify_client_cert == "require":
+            message = "the server lets nobody in without a certificate; it needs verify-client-cert = none under [tls]"
+            raise ConfigError(message, file=settings.file, option="--no-certificate")
+        return self._write(None)
+
+    def _write(self, issued: Issued | None) -> str:
+        server = self._settings.server
+        asks = issued is None or (server is not None and server.authenticators and not server.password_optional)
         return client_profile(
-            self._state.add_client(name, now(), lifetime),
+            issued,
             remotes=self._remotes,
             ca=self._ca,
             server_name=self._server_name,
             control=self._control,
             ciphers=self._ciphers,
+            login=["auth-user-pass"] if asks else [],
         )
 
 

@@ -40,18 +40,19 @@ class ControlBlock:
 
 
 def client_profile(
-    issued: Issued,
+    issued: Issued | None,
     *,
     remotes: Sequence[RemoteEntry],
     ca: str,
     server_name: str,
     control: ControlBlock | None,
     ciphers: Sequence[str],
+    login: Sequence[str] = (),
 ) -> str:
-    """Write the configuration of the client that `issued` belongs to.
+    """Write the configuration of the client that `issued` belongs to, None for one without a certificate.
 
     `ca` is PEM, `server_name` the common name the server's certificate must have, `ciphers` the server's
-    data-ciphers.  The text holds the client's private key.
+    data-ciphers, `login` options about names and passwords.  The text holds the client's private key.
     """
     lines = [
         "client",
@@ -67,9 +68,14 @@ def client_profile(
         *_cipher_lines(ciphers),
         *_exit_lines(remotes),
         *_control_lines(control),
+        *login,
+        # OpenVPN 3 asks its user for a certificate otherwise.
+        *(["setenv CLIENT_CERT 0"] if issued is None else []),
         "verb 3",
     ]
-    blocks = [("ca", ca), ("cert", issued.certificate_pem), ("key", issued.key_pem)]
+    blocks = [("ca", ca)]
+    if issued is not None:
+        blocks += [("cert", issued.certificate_pem), ("key", issued.key_pem)]
     if control is not None:
         blocks.append((control.option, control.key))
     return "\n".join(lines) + "\n" + "".join(_inline(tag, text) for tag, text in blocks)

@@ -58,11 +58,13 @@ def make_server_service(
 ) -> VpnServerService:
     """The server that `settings` describe.
 
-    `on_fatal` is called with one line when it cannot go on.  `open_device` puts another device in the place of the
-    host's tun (`tun.null.NullTun` for none); the host's addresses and routes are then left alone.  `authenticator`,
-    `pool` and `client_settings` replace the configured ones; `client_key_verifier` is asked about clients with
-    tls-crypt-v2 keys before they may begin TLS.  `factory_class`, a subclass with a `protocol` of its own, says what
-    becomes of the clients' packets.  Raises `ConfigError` where the settings cannot work together.
+    Its `privilegedStartService` and `startService` raise `EnvironmentRefusal` where the host refuses a device, a
+    port or an address; `on_fatal` is called with one line when it cannot go on later.  `open_device` puts another
+    device in the place of the host's tun (`tun.null.NullTun` for none); the host's addresses and routes are then
+    left alone.  `authenticator`, `pool` and `client_settings` replace the configured ones; `client_key_verifier` is
+    asked about clients with tls-crypt-v2 keys before they may begin TLS.  `factory_class`, a subclass with a
+    `protocol` of its own, says what becomes of the clients' packets.  Raises `ConfigError` where the settings
+    cannot work together.
     """
     assert settings.server is not None
     configurator = NetworkConfigurator() if open_device is None else None

@@ -81,7 +81,8 @@ class VpnServerService(Service):
     """Runs one server.
 
     `open_tun` makes the device; `configurator` sets its addresses and routes on the host, None leaves the host
-    alone, for applications that take packets themselves.  `on_fatal` is told why the server cannot go on.
+    alone, for applications that take packets themselves.  `on_fatal` is told why the server cannot go on; what keeps
+    it from starting is raised.
     `factory`, made by `factory_class`, is there once the service has opened its device.  `pool` replaces the
     configured addresses, `listen` the sockets: it is given the receiver of every link.  `client_key_verifier` is asked
     about clients with tls-crypt-v2 keys.  `client_settings` knows what is different for single clients; None: nothing.

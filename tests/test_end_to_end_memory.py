@@ -14,6 +14,7 @@ from tests.routing import peer_at
 from twistvpn.interfaces import Frame
 from twistvpn.memory import MemoryTun
 from twistvpn.server.factory import ClientProtocol, VpnFactory
+from twistvpn.server.service import FAREWELL
 from twistvpn.testing import ClientEnd, Pair, ServerEnd, pair, transfer, udp_packet
 from twistvpn.wire.opcodes import Opcode
 
@@ -180,6 +181,37 @@ def test_a_server_that_stops_sends_its_clients_away_and_finds_them_again(proto: 
     vpn.wait_until(lambda: all(client.is_connected for client in vpn.clients.values()))
     vpn.advance(1)
     assert_joined(vpn)
+
+
+def test_whoever_comes_in_a_servers_last_second_finds_the_next_one() -> None:
+    vpn = pair("alice")
+    deaf = vpn.client.link.address
+    vpn.network.keep = lambda _datagram, source, _destination: source != deaf
+    stopped = vpn.server.service.stopService()
+    vpn.add_client("bob").start()
+    vpn.advance(FAREWELL / 2)
+    assert not stopped.called, "alice has not acknowledged the goodbye"
+    assert len(vpn.server.factory.connections) == 1, "alice's session is still there"
+    assert vpn.server.factory.demux.drops["stopping"] > 0
+    vpn.wait_for(stopped)
+    vpn.server.start()
+    vpn.wait_until(lambda: vpn.clients["bob"].is_connected, within=10)
+
+
+@pytest.mark.parametrize("progress", [0.16, 0.21])
+@pytest.mark.parametrize("proto", ["udp", "tcp"])
+def test_a_handshake_that_a_stopping_server_finishes_ends_with_a_goodbye(
+    proto: Literal["udp", "tcp"], progress: float
+) -> None:
+    vpn = pair("alice", proto=proto, delay=0.05, connect=False)
+    vpn.server.start()
+    vpn.client.start()
+    vpn.advance(progress)
+    assert len(vpn.server.factory.connections) == 1, "the handshake has begun"
+    vpn.server.stop()
+    assert vpn.client.times_connected == 0
+    vpn.server.start()
+    vpn.wait_until(lambda: vpn.client.is_connected, within=10)
 
 
 def test_idle_ends_stay_connected_with_pings_alone() -> None:

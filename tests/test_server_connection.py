@@ -98,6 +98,25 @@ def test_a_request_that_comes_while_authentication_takes_its_time_is_answered_th
     assert len(client.texts) == 1
 
 
+def test_who_is_accepted_after_the_goodbye_is_not_let_in() -> None:
+    authenticator = Slow()
+    vpn = serving(authenticator=authenticator)
+    client = ScriptedClient(vpn)
+    client.link.close()
+    stopped = vpn.server.service.stopService()
+    authenticator.pending[0].callback("scripted")
+    assert not stopped.called
+    assert connection_of(vpn).lease is None
+    vpn.wait_for(stopped)
+
+
+def test_who_waits_for_authentication_hears_that_the_server_stops() -> None:
+    vpn = serving(authenticator=Slow())
+    client = ScriptedClient(vpn)
+    vpn.server.stop()
+    assert client.texts == ["RESTART"]
+
+
 # Old clients
 
 

@@ -63,6 +63,21 @@ def test_our_server_leaves_nothing_behind(lab: Lab) -> None:
     assert "Traceback" not in server.process.log()
 
 
+@pytest.mark.parametrize("proto", ["udp", "tcp"])
+def test_a_stock_client_finds_our_restarted_server_at_once(make_lab: MakeLab, proto: str) -> None:
+    lab = make_lab(Tunnel(proto))
+    server = lab.server(OURS)
+    server.start()
+    clients = {name: lab.client(STOCK, name) for name in ("frozen", "awake")}
+    for client in clients.values():
+        client.start()
+    # Who does not acknowledge the goodbye makes the server wait, while others come back already.
+    clients["frozen"].process.send(signal.SIGSTOP)
+    assert server.process.stop() in ended_by(signal.SIGTERM)
+    server.start()
+    clients["awake"].process.wait_for_line("Initialization Sequence Completed", timeout=30.0, count=2)
+
+
 def test_our_client_ends_while_its_server_is_away(lab: Lab) -> None:
     client = lab.client(OURS)
     before = client.namespace.footprint()

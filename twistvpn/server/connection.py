@@ -56,6 +56,8 @@ class Stage(Enum):
     """How far a client has come."""
 
     NEGOTIATING = auto()
+    UNWELCOME = auto()
+    """It is to be sent away as soon as there is a key to say so under."""
     AUTHENTICATING = auto()
     ADMITTED = auto()
     """It has its addresses and may ask for its options."""
@@ -122,6 +124,8 @@ class ServerConnection:
         self._admission: Admission | None = None
         self._push_requested = False
         self._pushed_at: float | None = None
+        self._parting: tuple[Restart | Halt, str] | None = None
+        """What an unwelcome one is told, and why."""
         self._peer: Peer | None = None
 
     @property
@@ -207,6 +211,11 @@ class ServerConnection:
     def _key_established(self, event: KeyEstablished) -> None:
         if self.stage is Stage.NEGOTIATING:
             self._begin(event)
+        elif self.stage is Stage.UNWELCOME:
+            assert self._parting is not None
+            self._begin(event)
+            self._send_away(*self._parting)
+            return
         elif self.stage is not Stage.CONNECTED:
             return
         self._username = event.remote.username
@@ -387,6 +396,12 @@ class ServerConnection:
         self._send_away(Halt(printable(reason)), reason)
 
     def _send_away(self, message: Restart | Halt, reason: str) -> None:
-        if self.peer.is_open and self.stage in {Stage.ADMITTED, Stage.CONNECTED}:
+        if self.stage in {Stage.NEGOTIATING, Stage.UNWELCOME}:
+            # Were it left alone, it would wait for the rest of its hand-window.
+            self.stage, self._parting = Stage.UNWELCOME, (message, reason)
+            return
+        if self.peer.is_open and self.stage in {Stage.AUTHENTICATING, Stage.ADMITTED, Stage.CONNECTED}:
             self.peer.send_message(encode_message(message))
+        # Whoever examines it may yet come to like it.
+        self.stage = Stage.ENDED
         self.peer.linger(reason)

@@ -50,6 +50,9 @@ _SHOW_KEY_AGAIN = encode_early_flags(EarlyFlag.RESEND_WKC)
 class PeerOpener(Protocol):
     """Who makes peers out of strangers."""
 
+    takes_strangers: bool
+    """Whether any may come in at all: where not, they are not answered, and find whoever listens next."""
+
     def open_peer(self, link: ILink, address: Address, wrapping: Wrapping, session_id: bytes | None) -> Peer | None:
         """Make a peer whose session has not begun; None where it may not come in, or there is no room for it."""
 
@@ -223,6 +226,8 @@ class Demux:
             if peer is not None:
                 self._stirred[peer] = None
                 peer.control_received(datagram)
+            elif not self._opener.takes_strangers:
+                self.drops["stopping"] += 1
             elif link.is_stream:
                 self._stranger_on_stream(link, address, datagram)
             else:

@@ -133,7 +133,8 @@ class VpnFactory(Factory):
         self._gate = Gate(settings, keyring, self.demux, self.drops)
         self._protocols: dict[Peer, ClientProtocol] = {}
         self._told_crl_problem: str | None = None
-        self._stopped = False
+        self.takes_strangers = True
+        """False from the goodbye on: who came in then would never hear one."""
 
     @property
     def clients(self) -> list[ClientProtocol]:
@@ -145,7 +146,7 @@ class VpnFactory(Factory):
     def open_peer(self, link: ILink, address: Address, wrapping: Wrapping, session_id: bytes | None) -> Peer | None:
         """Make a peer for a stranger, unless the gate turns it away."""
         sessions, now = len(self.connections), self._clock.seconds()
-        if self._stopped or not self._gate.lets_in(link, address, wrapping, sessions, now):
+        if not self.takes_strangers or not self._gate.lets_in(link, address, wrapping, sessions, now):
             return None
         described = f"{'tcp' if link.is_stream else 'udp'}:{readable(address)}"
         connection = self._connection_class(self, self._clock, described)
@@ -388,9 +389,14 @@ class VpnFactory(Factory):
         for connection in list(self.connections.values()):
             connection.disconnect(reason, params)
 
+    def say_goodbye(self, reason: str) -> None:
+        """Send everybody away, who is still in the handshake at its end; nobody is let in from now on."""
+        self.takes_strangers = False
+        self.disconnect_all(reason)
+
     def stop(self) -> None:
         """Close every session without another word; there will be no others."""
-        self._stopped = True
+        self.takes_strangers = False
         for peer in list(self.connections):
             peer.close("the server has stopped")
         self.deadlines.stop()

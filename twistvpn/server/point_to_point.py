@@ -55,6 +55,7 @@ class PointToPointConnection(ServerConnection):
                 peer.send_message(encode_message(Exit()))
             elif server.explicit_exit_notify:
                 peer.say_goodbye()
+        self.stage = Stage.ENDED
         peer.linger(reason)
 
 

@@ -294,7 +294,7 @@ class VpnServerService(Service):
         if factory is None:
             done.callback(None)
             return done
-        factory.disconnect_all("the server is stopping")
+        factory.say_goodbye("the server is stopping")
         self._await_farewell(done, factory, self._reactor.seconds() + FAREWELL)
         return done
 

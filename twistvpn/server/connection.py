@@ -124,7 +124,7 @@ class ServerConnection:
         self._admission: Admission | None = None
         self._push_requested = False
         self._pushed_at: float | None = None
-        self._parting: tuple[Restart | Halt, str] | None = None
+        self._parting: tuple[Restart | Halt, str] = (Restart(""), "it came too late")
         """What an unwelcome one is told, and why."""
         self._peer: Peer | None = None
 
@@ -212,7 +212,6 @@ class ServerConnection:
         if self.stage is Stage.NEGOTIATING:
             self._begin(event)
         elif self.stage is Stage.UNWELCOME:
-            assert self._parting is not None
             self._begin(event)
             self._send_away(*self._parting)
             return

@@ -48,6 +48,7 @@ def web_identity(lab: Lab) -> Path:
 def get(lab: Lab, host: Namespace, address: str) -> bytes:
     """The page at https://www.example, which is at `address`."""
     context = ssl.create_default_context(cadata=lab.authority.cert)
+    context.set_alpn_protocols(["h2", "http/1.1"])  # as browsers do
     context.check_hostname = False  # the lab's certificates have names in their subject alone
     raw = host.open_socket(socket.AF_INET, socket.SOCK_STREAM)
     raw.connect((address, PORT))

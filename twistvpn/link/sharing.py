@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolNegotiationFactory, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -133,6 +133,7 @@ def _nothing() -> None:
     """There is nothing to undo."""
 
 
+@implementer(IProtocolNegotiationFactory)
 class SharedPortFactory(Factory):
     """Makes of each connection a link of `links`, or hands it on to `share`."""
 
@@ -142,6 +143,10 @@ class SharedPortFactory(Factory):
         self.links = links
         self.share = share
         self.clock = clock
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """What is spoken inside of TLS by those that are not OpenVPN: plain HTTP, which knows no HTTP/2."""
+        return [b"http/1.1"]
 
     def buildProtocol(self, addr: IAddress | None) -> SharedConnection:
         """Return the protocol that waits for the first bytes."""

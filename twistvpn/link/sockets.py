@@ -10,6 +10,7 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from OpenSSL import SSL
 from twisted.internet.tcp import Client, Connector
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import directlyProvides, providedBy
@@ -239,4 +240,13 @@ class PreparedReactor:
         self, port: int, factory: Any, contextFactory: Any, backlog: int = BACKLOG, interface: str = ""
     ) -> IListeningPort:
         """See `IReactorSSL.listenSSL`; errors as of `listenTCP`."""
+        contextFactory.getContext().set_alpn_select_callback(_choose_no_protocol)
         return self.listenTCP(port, TLSMemoryBIOFactory(contextFactory, False, factory), backlog, interface)
+
+
+def _choose_no_protocol(_connection: SSL.Connection, _offered: list[bytes]) -> Any:
+    """Go on without ALPN, as servers do that do not know it: browsers speak HTTP/1.1 then.
+
+    Twisted's own choice would be an empty name, which OpenSSL takes for a fault of ours.
+    """
+    return SSL.NO_OVERLAPPING_PROTOCOLS

@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 from dataclasses import replace
 from ipaddress import IPv4Network
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 
@@ -20,6 +22,7 @@ from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import DeviceType, Frame
 from twistvpn.memory import MemoryTun
 from twistvpn.overrides import ClientOverrides
+from twistvpn.server import listening
 from twistvpn.server.auth import CertificateAuthenticator
 from twistvpn.server.service import CRL_INTERVAL, FAREWELL, LLADDR_INTERVAL, VpnServerService, own_addresses
 from twistvpn.server.status import dropped, format_status
@@ -180,14 +183,50 @@ def test_a_tcp_port_in_use_is_refused() -> None:
             fixture.service.privilegedStartService()
 
 
-def test_endpoints_are_listened_on_and_what_does_not_work_is_told() -> None:
-    works = Listen("tcp", "", 0, endpoint="tcp:4433")
-    broken = Listen("tcp", "", 0, endpoint="no-such-thing:1")
-    fixture = Fixture(settings(works, broken)).start()
+def test_endpoints_are_listened_on() -> None:
+    fixture = Fixture(settings(Listen("tcp", "", 0, endpoint="tcp:4433"))).start()
     assert fixture.reactor.tcpServers[0][0] == 4433
-    (why,) = fixture.fatal
-    assert why.startswith("cannot listen on no-such-thing:1: ")
     fixture.stop()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "why"),
+    [
+        ("no-such-thing:1", "no-such-thing"),
+        ("ssl:443:privateKey=/nowhere/key.pem:certKey=/nowhere/cert.pem", "No such file or directory: '/nowhere/"),
+    ],
+)
+def test_a_server_with_an_endpoint_that_does_not_work_does_not_start(endpoint: str, why: str) -> None:
+    broken = Listen("tcp", "", 0, endpoint=endpoint)
+    fixture = Fixture(settings(UDP, TCP, broken))
+    with pytest.raises(EnvironmentRefusal, match=f"cannot listen on {endpoint}: .*{why}"):
+        fixture.service.privilegedStartService()
+    assert fixture.tuns[0].closed
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_an_endpoint_that_fails_later_is_told(monkeypatch: pytest.MonkeyPatch, *, started: bool) -> None:
+    opening: Deferred[Any] = Deferred()
+    endpoint = SimpleNamespace(listen=lambda _: opening)
+    monkeypatch.setattr(listening, "server_endpoint", lambda *_: endpoint)
+    fixture = Fixture(settings(UDP, Listen("tcp", "", 0, endpoint="slow:1")))
+    fixture.service.privilegedStartService()
+    if started:
+        fixture.service.startService()
+    opening.errback(OSError("it is broken"))
+    if not started:
+        fixture.service.startService()
+    assert fixture.fatal == ["cannot listen on slow:1: it is broken"]
+    fixture.stop()
+
+
+def test_an_endpoint_that_is_not_open_yet_is_forgotten_when_the_server_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    opening: Deferred[Any] = Deferred()
+    monkeypatch.setattr(listening, "server_endpoint", lambda *_: SimpleNamespace(listen=lambda _: opening))
+    fixture = Fixture(settings(Listen("tcp", "", 0, endpoint="slow:1"))).start()
+    fixture.stop()
+    assert opening.called
+    assert fixture.fatal == []
 
 
 def test_own_addresses_are_the_first_ones_unless_the_admin_says_otherwise() -> None:

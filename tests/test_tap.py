@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from twisted.application.service import IServiceMaker, Service
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.task import Clock
 from twisted.plugin import getPlugins
 from twisted.python.usage import UsageError
@@ -25,7 +26,7 @@ from twistvpn.testing import pair
 from twistvpn.verbosity import set_verb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from twistvpn.config.settings import Settings
 
@@ -160,23 +161,44 @@ def test_a_daemon_hands_the_refusal_to_the_process_that_waits(
 
 
 class Stoppable:
-    running = True
+    """A reactor that is not running yet."""
 
     def __init__(self) -> None:
         self.stopped = 0
+        self._running = False
+        self._waiting: list[Callable[[], None]] = []
+
+    def callWhenRunning(self, call: Callable[[], None]) -> None:
+        if self._running:
+            call()
+        else:
+            self._waiting.append(call)
+
+    def run(self) -> None:
+        self._running = True
+        for call in self._waiting:
+            call()
 
     def stop(self) -> None:
+        if self.stopped or not self._running:
+            raise ReactorNotRunning
         self.stopped += 1
-        self.running = False
 
 
-def test_a_failure_later_stops_the_reactor_and_ends_with_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fails_before", [True, False])
+def test_a_failure_later_stops_the_reactor_and_ends_with_status_1(
+    monkeypatch: pytest.MonkeyPatch, *, fails_before: bool
+) -> None:
     registered: list[object] = []
     monkeypatch.setattr("atexit.register", registered.append)
     reactor = Stoppable()
     fail = _Failure(reactor)
+    if not fails_before:
+        reactor.run()
     fail("the server refuses us")
     fail("and again")
+    if fails_before:
+        reactor.run()
     assert reactor.stopped == 1
     assert registered
 

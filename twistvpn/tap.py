@@ -70,9 +70,12 @@ class _Failure:
         _log.critical("twistvpn: {reason}", reason=reason)
         # twistd ends with status 0 whatever happened in the reactor; this is the last thing that runs.
         atexit.register(_exit_unsuccessfully)
-        if self._reactor.running:
-            with suppress(ReactorNotRunning):
-                self._reactor.stop()
+        # At once where it runs, else as soon as it does.
+        self._reactor.callWhenRunning(self._stop)
+
+    def _stop(self) -> None:
+        with suppress(ReactorNotRunning):
+            self._reactor.stop()
 
 
 def _exit_unsuccessfully() -> None:

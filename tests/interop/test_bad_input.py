@@ -101,6 +101,12 @@ def test_a_port_in_use(make_lab: MakeLab, proto: str) -> None:
     assert server.addresses() == []
 
 
+def test_an_endpoint_that_cannot_open(lab: Lab) -> None:
+    server = lab.ini_server(f"udp:{PORT}", f"tcp:{PORT}", "unix:/nonexistent/link")
+    refusal(server.process, "twistvpn: cannot listen on unix:/nonexistent/link: ", "No such file or directory")
+    assert server.addresses() == []
+
+
 def test_a_network_that_overlaps_a_local_one(lab: Lab) -> None:
     lab.client(STOCK)
     server = lab.server(OURS, network=["server 10.99.1.0 255.255.255.0"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.logger import Logger
 
@@ -88,14 +88,18 @@ class Listeners:
         self._max_frame = max_frame
         self._strangers = Strangers(reactor.seconds)
         self._sockets: list[socket.socket] = []
-        self._endpoints: list[tuple[str, Deferred[None]]] = []
+        self._opening: list[Deferred[None]] = []
+        """What becomes of each endpoint."""
+        self._refusals: list[EnvironmentRefusal] = []
+        """Of endpoints, while there is nobody to tell."""
+        self._on_refusal: Callable[[EnvironmentRefusal], None] | None = None
         self._bound = False
 
     def bind(self) -> None:
         """Bind every UDP and TCP port; what arrives on UDP waits in the socket until `start`.
 
-        Raises `EnvironmentRefusal` where a port is taken, reserved or not ours; nothing stays bound then.  What becomes
-        of an endpoint is not always known yet: `start` tells.
+        Raises `EnvironmentRefusal` where a port is taken, reserved or not ours, or an endpoint does not work; nothing
+        stays bound then.  What becomes of an endpoint is not always known yet: `start` tells.
         """
         if self._bound:
             return
@@ -104,7 +108,9 @@ class Listeners:
                 if place.endpoint is None:
                     self._bind(place)
                 else:
-                    self._endpoints.append((place.endpoint, self._listen_on(place.endpoint)))
+                    self._opening.append(self._listen_on(place.endpoint))
+                if self._refusals:
+                    raise self._refusals.pop()
         except EnvironmentRefusal:
             self.stop()
             raise
@@ -126,9 +132,10 @@ class Listeners:
         for sock in self._sockets:
             self.links.append(UdpLink(self._reactor, sock, self._receiver, multihome=self._options.multihome))
         self._sockets.clear()
-        endpoints, self._endpoints = self._endpoints, []
-        for endpoint, listening in endpoints:
-            listening.addErrback(_refuse, endpoint, on_refusal)
+        self._on_refusal = on_refusal
+        refusals, self._refusals = self._refusals, []
+        for refusal in refusals:
+            on_refusal(refusal)
         for local in self.described():
             self.log.info("listening on {local}", local=local)
 
@@ -140,7 +147,18 @@ class Listeners:
             reactor = PreparedReactor(self._reactor, self._options)
             return server_endpoint(reactor, endpoint, self._strangers).listen(self._stream_factory())
 
-        return maybeDeferred(begin).addCallback(listens)
+        return maybeDeferred(begin).addCallback(listens).addErrback(self._refused, endpoint)
+
+    def _refused(self, failure: Failure, endpoint: str) -> None:
+        if failure.check(CancelledError):
+            return
+        refusal = failure.value
+        if not isinstance(refusal, EnvironmentRefusal):
+            refusal = EnvironmentRefusal(f"cannot listen on {endpoint}: {failure.getErrorMessage()}")
+        if self._on_refusal is None:
+            self._refusals.append(refusal)
+        else:
+            self._on_refusal(refusal)
 
     def described(self) -> list[str]:
         """Where it listens, for people."""
@@ -148,8 +166,7 @@ class Listeners:
 
     def stop(self) -> None:
         """Stop listening; links that peers still use are closed."""
-        for _, listening in self._endpoints:
-            listening.addErrback(lambda _: None)
+        for listening in self._opening:
             listening.cancel()
         for sock in self._sockets:
             sock.close()
@@ -159,9 +176,6 @@ class Listeners:
             port.stopListening()
         if self._share is not None:
             self._share.close()
-        self._sockets, self.links, self.ports, self._endpoints = [], [], [], []
+        self._sockets, self.links, self.ports, self._opening, self._refusals = [], [], [], [], []
+        self._on_refusal = None
         self._bound = False
-
-
-def _refuse(failure: Failure, endpoint: str, on_refusal: Callable[[EnvironmentRefusal], None]) -> None:
-    on_refusal(EnvironmentRefusal(f"cannot listen on {endpoint}: {failure.getErrorMessage()}"))

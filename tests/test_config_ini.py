@@ -219,7 +219,6 @@ def test_listen(files: ConfigFiles, text: str, proto: str, host: str, port: int)
 @pytest.mark.parametrize(
     "text",
     [
-        "ssl:443:privateKey=k.pem",
         "tcp:1194:interface=127.0.0.1",
         "systemd:domain=INET:index=0",
         "unix:/run/x",

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IStreamClientEndpointStringParserWithReactor, IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
+from twistvpn.config.descriptions import with_files
 from twistvpn.config.options import nearest
 from twistvpn.config.outside import read_outside
 from twistvpn.config.settings import Listen, Remote
 from twistvpn.config.values import host, port
+from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,8 +57,8 @@ def protocol(directive: Directive, text: str, role: str) -> tuple[str, int]:
     return PROTOCOLS[name]
 
 
-def ini_listen(directive: Directive) -> Listen:
-    """One line of INI's `listen`."""
+def ini_listen(directive: Directive, directives: Directives) -> Listen:
+    """One line of INI's `listen`; paths in it are taken from the folder of `directives`."""
     text = directive.args[0]
     match = _LISTEN.fullmatch(text)
     if match is not None:
@@ -64,11 +66,12 @@ def ini_listen(directive: Directive) -> Listen:
         where = host(directive, written.strip("[]")) if written else ANY_HOST[PROTOCOLS[proto + version][1]]
         return Listen(proto, where, port(directive, number), origin=directive.origin)
     _check_endpoint(directive, text, IStreamServerEndpointStringParser)
-    if text.startswith("haproxy:ssl:"):
+    if text.startswith(("haproxy:ssl:", "haproxy:tls:")):
         raise directive.error(
             "a proxy's header comes before TLS, not in it; let the proxy end TLS, and use haproxy:tcp"
         )
-    return Listen("tcp", "", 0, endpoint=text, origin=directive.origin)
+    endpoint = with_files(directives, directive, Role.SERVER)
+    return Listen("tcp", "", 0, endpoint=endpoint, origin=directive.origin)
 
 
 def ini_remote(directive: Directive, directives: Directives) -> Remote:
@@ -84,7 +87,8 @@ def ini_remote(directive: Directive, directives: Directives) -> Remote:
         return read_outside(remote, proto, directives, directives)
     _check_endpoint(directive, text, IStreamClientEndpointStringParserWithReactor)
     server, number = _host_and_port(text)
-    return Remote(server, number, "tcp", endpoint=text, origin=directive.origin)
+    endpoint = with_files(directives, directive, Role.CLIENT)
+    return Remote(server, number, "tcp", endpoint=endpoint, origin=directive.origin)
 
 
 def _check_endpoint(directive: Directive, text: str, interface: type) -> None:
@@ -92,6 +96,8 @@ def _check_endpoint(directive: Directive, text: str, interface: type) -> None:
     kind, colon, rest = text.partition(":")
     plugins: Iterable[Any] = getPlugins(interface)
     known = {*_BUILT_IN, *(str(plugin.prefix) for plugin in plugins)}
+    if kind in {"tls4", "tls6"} and interface is IStreamServerEndpointStringParser:
+        return  # what it is to be is said with the other mistakes about TLS
     if kind in PROTOCOLS and kind not in {"tcp", "tls"}:
         raise directive.error(f"{text!r} is not {kind}:PORT or {kind}:HOST:PORT")
     if not colon or not rest or kind not in known:

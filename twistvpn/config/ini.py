@@ -93,7 +93,7 @@ def _role(file: str, sections: dict[str, int]) -> Role:
 
 
 def _server(directives: Directives) -> ServerSettings:
-    listen = tuple(ini_listen(item) for item in directives.every("listen"))
+    listen = tuple(ini_listen(item, directives) for item in directives.every("listen"))
     if not listen:
         raise directives.missing("listen", "is missing in [server]; write listen = udp:1194")
     _check_distinct(directives.every("listen"), [_key(item) for item in listen])

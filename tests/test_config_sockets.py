@@ -98,7 +98,7 @@ def test_port_share(files: ConfigFiles) -> None:
     [
         ("port-share a 443", "port-share: UDP has no connections to share; it needs TCP"),
         ("local 127.0.0.1 443 tcp\nport-share a https", "port-share: 'https' is not a whole number"),
-        ("local 127.0.0.1 443 tcp\nport-share a 443 nowhere", "port-share: there is no directory"),
+        ("local 127.0.0.1 443 tcp\nport-share a 443 /dev/null", "port-share: /dev/null is no directory"),
         ("port-share a", "port-share: takes 2 to 3 arguments"),
     ],
 )

@@ -56,9 +56,31 @@ def hand_over_status_file(path: str, uid: int, gid: int) -> None:
             return
         if not is_ours and (there.st_nlink > 1 or _is_shared(Path(path).parent)):
             raise OSError(errno.EPERM, "somebody else may have put it there; remove it")
-        os.fchown(fd, uid, gid)
+        _give_away(fd, uid, gid)
     finally:
         os.close(fd)
+
+
+def hand_over_folder(path: str, uid: int, gid: int) -> None:
+    """Make the folder, a user's, where it is not there; -1 leaves user or group as it is.  Raises `OSError`."""
+    try:
+        os.mkdir(path)  # noqa: PTH102  text in, text out
+    except FileExistsError:
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if (uid, gid) != (-1, -1):
+            _give_away(fd, uid, gid)
+    finally:
+        os.close(fd)
+
+
+def _give_away(fd: int, uid: int, gid: int) -> None:
+    try:
+        os.fchown(fd, uid, gid)
+    except PermissionError as error:
+        why = f"it cannot be given to another user ({error.strerror}), which takes CAP_CHOWN"
+        raise PermissionError(error.errno, f"{why}; under systemd name that in CapabilityBoundingSet") from error
 
 
 def _is_shared(folder: Path) -> bool:

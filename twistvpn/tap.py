@@ -25,7 +25,7 @@ from twistvpn.config.login import NAMES_FILE
 from twistvpn.errors import ConfigError, EnvironmentRefusal
 from twistvpn.privileges import CAP_NET_ADMIN, become, find_identity, has_capability
 from twistvpn.service import make_service
-from twistvpn.status_file import hand_over_status_file
+from twistvpn.status_file import hand_over_folder, hand_over_status_file
 from twistvpn.verbosity import log_observer, set_verb
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from twistvpn.server.service import VpnServerService
 
 _log = Logger(observer=log_observer)
+
+_MENDS = {errno.EROFS: "; under systemd etc/twistvpn.service lets us write in /run/twistvpn and /var/lib/twistvpn"}
+"""What to do about an error where something shall be written."""
 
 
 class Options(usage.Options):
@@ -149,6 +152,8 @@ class VpnProcessService(MultiService):
         crl, server = self._settings.tls.crl, self._settings.server
         written = _written_files(self._settings)
         _make_files(written, identity)
+        if server is not None and server.port_share is not None and server.port_share.journal is not None:
+            _make_journal(server.port_share.journal, identity)
         if identity is None:
             return
         become(identity)
@@ -222,14 +227,30 @@ def _written_files(settings: Settings) -> dict[str, str]:
 
 def _make_files(paths: Mapping[str, str], identity: Identity | None) -> None:
     """See to it that the files are there, and are the user's that we become; refuse to start where they cannot be."""
-    uid, gid = (None, -1) if identity is None else (identity.uid, identity.gid)
     for option, path in paths.items():
         try:
-            hand_over_status_file(path, -1 if uid is None else uid, gid)
+            hand_over_status_file(path, *_owner(identity))
         except OSError as error:
             # A disk that is full now may have room later.
             if error.errno != errno.ENOSPC:
-                raise EnvironmentRefusal(f"{option}: cannot write {path}: {error.strerror}") from error
+                mend = _MENDS.get(error.errno or 0, "")
+                raise EnvironmentRefusal(f"{option}: cannot write {path}: {error.strerror}{mend}") from error
+
+
+def _make_journal(journal: str, identity: Identity | None) -> None:
+    """See to it that the folder is there, the user's that we become; what is there stays as it is."""
+    try:
+        hand_over_folder(journal, *_owner(identity))
+    except OSError as error:
+        mend = _MENDS.get(error.errno or 0, "")
+        raise EnvironmentRefusal(f"port-share: cannot make {journal}: {error.strerror}{mend}") from error
+
+
+def _owner(identity: Identity | None) -> tuple[int, int]:
+    """Whose files are to be, as `os.chown` takes it."""
+    if identity is None:
+        return -1, -1
+    return -1 if identity.uid is None else identity.uid, identity.gid
 
 
 def _password_files(server: ServerSettings | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import tempfile
 from pathlib import Path
@@ -10,14 +11,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.interop.peers import GATEWAY, OURS, STOCK
+from tests.interop.process import ROOT
+from tests.interop.tunnel import Tunnel
 from tests.interop.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.interop.peers import Lab
+    from tests.interop.conftest import MakeLab
+    from tests.interop.peers import Lab, Server
 
 pytestmark = [pytest.mark.interop, pytest.mark.skipif(OURS == STOCK, reason="stock openvpn does it with libcap-ng")]
 
 ENDED = {0, -signal.SIGTERM}
+UNIT = ROOT / "etc/twistvpn.service"
 PRIVILEGES = ("user nobody", "group nogroup")
 
 
@@ -74,6 +79,39 @@ def _serve_as_nobody(lab: Lab, status: Path, leases: Path) -> None:
     assert server.process.stop() in ENDED
     assert server.namespace.footprint() == before
     assert "Traceback" not in server.process.log()
+
+
+def under_the_unit(server: Server) -> None:
+    """Let it have no more capabilities than etc/twistvpn.service leaves, and its umask."""
+    unit = dict(line.split("=", 1) for line in UNIT.read_text().splitlines() if re.match("[A-Z]\\w+=", line))
+    kept = ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in unit["CapabilityBoundingSet"].split())
+    shell = ["sh", "-c", f'umask {unit["UMask"]}; exec "$@"', "sh"]
+    server.process.command[:0] = [*shell, "setpriv", "--bounding-set", f"-all,{kept}"]
+
+
+@pytest.mark.shows("user", "status", "ifconfig-pool-persist", "port-share")
+def test_a_server_as_nobody_has_its_files_under_the_systemd_unit_each_time(make_lab: MakeLab) -> None:
+    with tempfile.TemporaryDirectory(prefix="twistvpn-run-") as folder:
+        Path(folder).chmod(0o755)
+        files = [f"status {folder}/status 1", f"ifconfig-pool-persist {folder}/leases 1"]
+        share = f"port-share 127.0.0.1 8443 {folder}/journal"
+        server = make_lab(Tunnel("tcp")).server(OURS, *PRIVILEGES, share, *files)
+        under_the_unit(server)
+        for _ in range(2):
+            server.start()
+            assert "\nCapEff:\t0000000000001000\n" in Path(f"/proc/{server.process.pid}/status").read_text()
+            wait_until(lambda: "CLIENT LIST" in (Path(folder) / "status").read_text(), "the status")
+            assert server.process.stop() in ENDED
+        assert {Path(path).owner() for path in Path(folder).iterdir()} == {"nobody"}
+        assert "Traceback" not in server.process.log()
+
+
+def test_files_that_cannot_be_given_away_name_the_capability(lab: Lab) -> None:
+    server = lab.server(OURS, *PRIVILEGES, f"status {lab.directory}/status")
+    server.process.command[:0] = ["setpriv", "--bounding-set", "-chown"]
+    server.process.start()
+    assert server.process.wait() == 1
+    assert server.process.lines("status: cannot write .*/status: it cannot be given .* CAP_CHOWN; under systemd")
 
 
 def test_a_crl_that_nobody_can_read_is_refused(lab: Lab) -> None:

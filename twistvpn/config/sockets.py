@@ -64,6 +64,7 @@ def read_port_share(directives: Directives, listen: Iterable[Listen]) -> PortSha
         raise directive.error("UDP has no connections to share; it needs TCP (proto tcp, in INI listen = tcp:PORT)")
     website, number, *journal = directive.args
     folder = directives.path(journal[0]) if journal else None
-    if folder is not None and not Path(folder).is_dir():
-        raise directive.error(f"there is no directory {folder}; make it, writable for the user of the server")
+    # Where it is not there, the server makes it.
+    if folder is not None and Path(folder).exists() and not Path(folder).is_dir():
+        raise directive.error(f"{folder} is no directory; name one, or one that the server shall make")
     return PortSharing(host(directive, website), port(directive, number), folder)

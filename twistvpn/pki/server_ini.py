@@ -73,7 +73,7 @@ dev = tun
 # 0 is errors alone, 3 is usual, 4 and up for looking into trouble.
 verb = 3
 
-# A file with the clients that are connected, rewritten every minute.
+# A file with the clients that are connected, rewritten every minute.  Under systemd: /run/twistvpn/status.log
 # status = status.log
 """
 

@@ -23,7 +23,7 @@ from twistvpn.interfaces import single
 from twistvpn.link import sharing
 from twistvpn.link.relay import CLOSING
 from twistvpn.link.sharing import PortShare, SharedPortFactory
-from twistvpn.link.sockets import open_tcp_listener
+from twistvpn.link.sockets import listen_tcp, open_tcp_listener
 from twistvpn.link.stream import IDLE_TIMEOUT, StreamLinkFactory
 from twistvpn.wire.framing import Opening, frame_one, judge_opening
 
@@ -245,7 +245,7 @@ async def over_tcp(
         behind.settimeout(20)
         share = PortShare(TCP4ClientEndpoint(reactor, *behind.getsockname()), "behind", reactor, journal)
         factory = SharedPortFactory(StreamLinkFactory(recorder, reactor), share, reactor)
-        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        port: Any = listen_tcp(reactor, "", 0, factory)
 
         def serve() -> Any:
             connection, _ = behind.accept()

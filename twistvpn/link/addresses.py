@@ -31,5 +31,10 @@ def is_address(host: str) -> bool:
 
 
 def canonical_host(host: str) -> str:
-    """An IP address in its one shortest spelling; raises `ValueError` for what is none.  A scope stays."""
-    return str(ip_address(host))
+    """An IP address in its one shortest spelling; raises `ValueError` for what is none.  A scope stays.
+
+    On a socket for both versions an IPv4 address comes as one of IPv6; it is IPv4 here.
+    """
+    address = ip_address(host)
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)

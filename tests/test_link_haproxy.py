@@ -40,6 +40,15 @@ def test_the_client_is_whom_the_header_names() -> None:
     assert recorder.batches == [[(single(b"one"), ("203.0.113.5", 4711))]]
 
 
+def test_nobody_hears_of_factories() -> None:
+    reactor = MemoryReactor()
+    endpoint = server_endpoint(reactor, "haproxy:tcp:1194", Strangers(Clock().seconds))
+    endpoint.listen(StreamLinkFactory(RunRecorder(), Clock()))
+    with capturedLogs() as logged:
+        reactor.tcpServers[0][1].doStart()
+    assert logged == []
+
+
 WORDS = st.sampled_from([b"TCP4", b"TCP6", b"UNKNOWN", b"203.0.113.5", b"\xff", b"99999", b"-1", b"x", b"::1", b""])
 V1 = st.lists(WORDS, max_size=8).map(lambda words: b"PROXY " + b" ".join(words) + b"\r\n")
 V2 = st.tuples(st.integers(0, 255), st.integers(0, 255), st.sampled_from([0, 4, 12, 36, 216]), st.binary(max_size=230))

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 
-from tests.certificates import YESTERDAY, authority
+from tests.certificates import YESTERDAY, authority, server_certificate
 from tests.fake_host import FakeHost
 from twistvpn.config.load import parse
 from twistvpn.config.settings import DeviceSettings, Listen, Route, Settings
@@ -183,10 +183,27 @@ def test_a_tcp_port_in_use_is_refused() -> None:
             fixture.service.privilegedStartService()
 
 
-def test_endpoints_are_listened_on() -> None:
-    fixture = Fixture(settings(Listen("tcp", "", 0, endpoint="tcp:4433"))).start()
-    assert fixture.reactor.tcpServers[0][0] == 4433
-    fixture.stop()
+@pytest.mark.parametrize(
+    ("endpoint", "around"),
+    [
+        ("tcp:0", ""),
+        ("ssl:0:privateKey={pem}:certKey={pem}", " in TLS"),
+        ("haproxy:tcp:0", " behind a proxy (PROXY protocol)"),
+    ],
+)
+def test_endpoints_are_listened_on_for_both_ip_versions_and_told(endpoint: str, around: str, tmp_path: Path) -> None:
+    pem, issued = tmp_path / "web.pem", server_certificate()
+    pem.write_text(issued.certificate_pem + issued.key_pem)
+    listen = Listen("tcp", "", 0, endpoint=endpoint.format(pem=pem))
+    with capturedLogs() as logged:
+        fixture = Fixture(settings(listen)).start()
+    plain = Fixture(settings(Listen("tcp", "", 0))).start()
+    assert fixture.reactor.adoptedPorts[0][1] == plain.reactor.adoptedPorts[0][1]
+    (told,) = (event["local"] for event in logged if "local" in event)
+    assert told.endswith(around)
+    assert told.startswith("tcp:")
+    for each in (fixture, plain):
+        each.stop()
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ class _Guarded:
         self._strangers = strangers
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        cast("Any", protocolFactory).noisy = False
         factory = _GuardingFactory(protocolFactory)  # type: ignore[no-untyped-call]  # it is Twisted's
         factory.strangers = self._strangers
         return self._endpoint.listen(factory)

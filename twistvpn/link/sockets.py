@@ -230,10 +230,11 @@ class PreparedReactor:
         return connector
 
     def listenTCP(self, port: int, factory: Any, backlog: int = BACKLOG, interface: str = "") -> IListeningPort:
-        """See `IReactorTCP.listenTCP`; raises `EnvironmentRefusal`, also where the port is taken."""
-        if self._options == NOTHING_ASKED:
-            return self._reactor.listenTCP(port, factory, backlog, interface)  # type: ignore[no-any-return]
-        host = {"": "0.0.0.0", "::": ""}.get(interface, interface)  # noqa: S104  what they mean there
+        """See `IReactorTCP.listenTCP`; without an interface, as with '::', it is for IPv6 and IPv4.
+
+        Raises `EnvironmentRefusal`, also where the port is taken.
+        """
+        host = "" if interface == "::" else interface
         return listen_tcp(self._reactor, host, port, factory, self._options)
 
     def listenSSL(

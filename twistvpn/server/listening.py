@@ -35,6 +35,10 @@ _REACHED_WITHIN = 10.0
 """Seconds in which a server behind us must take a connection."""
 
 
+_AROUND = {"ssl": " in TLS", "tls": " in TLS", "haproxy": " behind a proxy (PROXY protocol)"}
+"""What an endpoint of this kind has around its links."""
+
+
 def make_port_share(reactor: Any, server: ServerSettings) -> PortShare | None:
     """Who gets what is not OpenVPN, None where `port-share` is not set."""
     sharing = server.port_share
@@ -79,7 +83,8 @@ class Listeners:
         max_frame: int = MAX_FRAME,
     ) -> None:
         self.links: list[UdpLink] = []
-        self.ports: list[IListeningPort] = []
+        self.ports: list[tuple[IListeningPort, str]] = []
+        """Each with what is around the links on it, for people."""
         self._reactor = reactor
         self._listen = listen
         self._receiver = receiver
@@ -120,7 +125,8 @@ class Listeners:
         if place.proto == "udp":
             self._sockets.append(open_udp_socket(place.host, place.port, options=self._options))
             return
-        self.ports.append(listen_tcp(self._reactor, place.host, place.port, self._stream_factory(), self._options))
+        port = listen_tcp(self._reactor, place.host, place.port, self._stream_factory(), self._options)
+        self.ports.append((port, ""))
 
     def _stream_factory(self) -> StreamLinkFactory | SharedPortFactory:
         links = StreamLinkFactory(self._receiver, self._reactor, max_frame=self._max_frame, strangers=self._strangers)
@@ -141,7 +147,7 @@ class Listeners:
 
     def _listen_on(self, endpoint: str) -> Deferred[None]:
         def listens(port: IListeningPort) -> None:
-            self.ports.append(port)
+            self.ports.append((port, _AROUND.get(endpoint.partition(":")[0], "")))
 
         def begin() -> Any:
             reactor = PreparedReactor(self._reactor, self._options)
@@ -162,7 +168,7 @@ class Listeners:
 
     def described(self) -> list[str]:
         """Where it listens, for people."""
-        return [link.local for link in self.links] + [describe(port.getHost()) for port in self.ports]
+        return [link.local for link in self.links] + [describe(port.getHost()) + around for port, around in self.ports]
 
     def stop(self) -> None:
         """Stop listening; links that peers still use are closed."""
@@ -172,7 +178,7 @@ class Listeners:
             sock.close()
         for link in self.links:
             link.close()
-        for port in self.ports:
+        for port, _ in self.ports:
             port.stopListening()
         if self._share is not None:
             self._share.close()

@@ -341,6 +341,20 @@ def test_check_looks_at_users_and_at_the_files_of_clients(state: Path) -> None:
     ok("check", config)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_check_looks_whether_the_user_can_read_what_is_read_again() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        state = Path(folder) / "state"
+        ok("init", state, "--host", "vpn.example.org")
+        config, crl = state / "server.ini", state / "crl.pem"
+        config.write_text(config.read_text().replace("[server]\n", "[server]\nuser = nobody\n"))
+        line = refused("check", config)
+        assert f"crl-verify: user nobody cannot read {crl}: Permission denied; let its group: chgrp " in line
+        subprocess.run(line.rstrip().partition("let its group: ")[2], shell=True, check=True)
+        ok("check", config)
+
+
 def command(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "twistvpn.cli.main", *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

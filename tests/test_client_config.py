@@ -121,6 +121,8 @@ def test_what_has_no_effect_is_no_mistake(files: ConfigFiles, ccd: Path) -> None
         ("server 10.0.0.0 255.0.0.0", "alice:1: server: is not an option of one client; remove it"),
         ("ifconfig-push", "alice:1: ifconfig-push: takes 1 to 3 arguments, this has 0"),
         ("ifconfig-push 10.8.0.9 10.8.0.10", "the second argument must be the netmask, as topology subnet has it"),
+        ("ifconfig-push 10.8.0.255", "10.8.0.255 is not the address of a host in 10.8.0.0/24"),
+        ("ifconfig-push 10.9.0.0 255.255.255.0", "10.9.0.0 is not the address of a host in 10.9.0.0/24"),
         ("ifconfig-push 10.8.0.1", "10.8.0.1 is the server's own address"),
         ("ifconfig-push 10.9.0.9", "10.9.0.9 is not in 10.8.0.0/24: needs the netmask behind the address"),
         ("ifconfig-push somewhere 255.255.255.0", "'somewhere' is not an IPv4 address"),

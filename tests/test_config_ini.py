@@ -476,3 +476,11 @@ def test_what_no_client_knows_is_pushed_with_a_note(files: ConfigFiles) -> None:
         "rout is unknown, clients may pass it over; did you mean route?"
     ]
     assert files.parse(SERVER_INI.replace("[tls]", "push = tun-ipv6\n[tls]")).notes == ()
+
+
+def test_a_pushed_route_to_an_address_inside_its_network_is_noted(files: ConfigFiles) -> None:
+    (note,) = files.parse(SERVER_INI.replace("[tls]", "push = route 10.1.2.3 255.255.0.0\n[tls]")).notes
+    assert note.endswith(
+        "push: 10.1.2.3 is an address inside a network, clients may refuse it; the network is 10.1.0.0"
+    )
+    assert files.parse(SERVER_INI.replace("[tls]", "push = route 10.1.2.3\n[tls]")).notes == ()

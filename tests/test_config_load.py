@@ -209,6 +209,12 @@ def test_a_client_without_any_check_of_the_server_is_warned(files: ConfigFiles) 
     assert "any client of the same ca can pose as the server" in notes[0]
 
 
+def test_a_clients_certificate_on_a_server_is_noted(files: ConfigFiles) -> None:
+    text = SERVER_OVPN.replace("server.crt", "client.crt").replace("server.key ", "client.key ")
+    (note,) = [note for note in files.parse(text).notes if ": cert: " in note]
+    assert "the certificate is not a server's (its extendedKeyUsage has no serverAuth)" in note
+
+
 def test_every_judged_option_has_a_judge() -> None:
     for option in OPTIONS.values():
         if option.treatment is Treatment.JUDGED:

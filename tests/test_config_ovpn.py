@@ -521,6 +521,8 @@ def test_cd_moves_relative_paths(files: ConfigFiles) -> None:
         ("setenv GENERIC_CONFIG", "setenv: this is a generic profile"),
         ("route nowhere", "route: 'nowhere' is not an IPv4 address"),
         ("route remote_host", "route: remote_host is different for each client; write the network's address"),
+        ('push "route 1.2.3.1 255.255.0.255"', "push: 255.255.0.255 is not a netmask; write one as 255.255.255.0"),
+        ("status nowhere/status.log", "status: there is no folder "),
         ('push "route 10.0.0.0 255.0.0.0,x"', "push: 'route 10.0.0.0 255.0.0.0,x' has a comma"),
         ("max-clients 99999999", "max-clients: '99999999' is not a whole number from 1 to 16777214"),
         ("replay-window 65537", "replay-window: '65537' is not a whole number from 0 to 65536"),

@@ -9,9 +9,11 @@ Sources: capabilities(7), prctl(2), capset(2), linux/capability.h, linux/prctl.h
 from __future__ import annotations
 
 import ctypes
+import errno
 import grp
 import os
 import pwd
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -109,6 +111,44 @@ def become(identity: Identity) -> None:
     except OSError as error:
         message = f"cannot go on as {identity.described}: {error.strerror}; only root can become somebody else"
         raise EnvironmentRefusal(message) from error
+
+
+def open_error(path: str) -> int:
+    """Why this process cannot read a file or folder, an errno; 0 where it can."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0
+
+
+def open_error_as(identity: Identity, path: str) -> int:
+    """The same of one that has become `identity`; 0 too where we may not become it.
+
+    A child process tries, so the caller must have no threads.
+    """
+    if os.geteuid() != 0:
+        return 0
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    status = errno.EPERM
+    try:
+        _change(identity)
+        status = open_error(path)
+    finally:
+        os._exit(status)
+
+
+def unreadable(identity: Identity, path: str, error: int) -> str:
+    """That `identity` cannot read it, and how its group comes to be able to."""
+    try:
+        group = grp.getgrgid(identity.gid).gr_name
+    except KeyError:
+        group = str(identity.gid)
+    folder, quoted = shlex.quote(os.path.dirname(path) or "."), shlex.quote(path)  # noqa: PTH120 - text in, text out
+    mend = f"chgrp {group} {folder} {quoted} && chmod g+x {folder} && chmod g+rX {quoted}"
+    return f"{identity.described} cannot read {path}: {os.strerror(error)}; let its group: {mend}"
 
 
 def _change(identity: Identity) -> None:

@@ -21,9 +21,9 @@ from twisted.python import usage
 from twistvpn.allocator import keep_freed_memory
 from twistvpn.client.terminal import find_terminal
 from twistvpn.config.load import load
-from twistvpn.config.login import NAMES_FILE
+from twistvpn.config.reread import files_read_again
 from twistvpn.errors import ConfigError, EnvironmentRefusal
-from twistvpn.privileges import CAP_NET_ADMIN, become, find_identity, has_capability
+from twistvpn.privileges import CAP_NET_ADMIN, become, find_identity, has_capability, open_error, unreadable
 from twistvpn.service import make_service
 from twistvpn.status_file import hand_over_folder, hand_over_status_file
 from twistvpn.verbosity import log_observer, set_verb
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from twistvpn.client.service import VpnClientService
-    from twistvpn.config.settings import ServerSettings, Settings
+    from twistvpn.config.settings import Settings
     from twistvpn.privileges import Identity
     from twistvpn.server.service import VpnServerService
 
@@ -148,8 +148,7 @@ class VpnProcessService(MultiService):
         if self._has_files:
             return
         self._has_files = True
-        identity = self._identity
-        crl, server = self._settings.tls.crl, self._settings.server
+        identity, server = self._identity, self._settings.server
         written = _written_files(self._settings)
         _make_files(written, identity)
         if server is not None and server.port_share is not None and server.port_share.journal is not None:
@@ -161,13 +160,9 @@ class VpnProcessService(MultiService):
         # These are opened again and again while we run.
         for option, path in written.items():
             _check_access(path, os.O_WRONLY, f"{option}: {identity.described} cannot write")
-        if isinstance(crl, str):
-            _check_access(crl, os.O_RDONLY, f"crl-verify: {identity.described} cannot read")
-        for path in _password_files(server):
-            _check_access(path, os.O_RDONLY, f"auth: {identity.described} cannot read")
-        if server is not None and server.client_config_dir is not None:
-            folder = server.client_config_dir
-            _check_access(folder, os.O_RDONLY | os.O_DIRECTORY, f"client-config-dir: {identity.described} cannot read")
+        for option, path in files_read_again(self._settings):
+            if error := open_error(path):
+                raise EnvironmentRefusal(f"{option}: {unreadable(identity, path, error)}")
         sharing = self._settings.server and self._settings.server.port_share
         if sharing and sharing.journal and not os.access(sharing.journal, os.W_OK | os.X_OK):
             raise EnvironmentRefusal(f"port-share: {identity.described} cannot write in {sharing.journal}")
@@ -251,12 +246,6 @@ def _owner(identity: Identity | None) -> tuple[int, int]:
     if identity is None:
         return -1, -1
     return -1 if identity.uid is None else identity.uid, identity.gid
-
-
-def _password_files(server: ServerSettings | None) -> list[str]:
-    """The files of names and passwords, which are read for each login."""
-    kinds = () if server is None else (description.partition(":") for description in server.authenticators)
-    return [path for kind, _, path in kinds if kind == NAMES_FILE]
 
 
 def _check_access(path: str, flags: int, refusing: str) -> None:

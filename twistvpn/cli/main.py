@@ -40,12 +40,17 @@ def check(config: str) -> None:
 
     from twistvpn.config.client_config import check_clients
     from twistvpn.config.load import load
+    from twistvpn.config.reread import files_read_again
     from twistvpn.control.verify import validity_problem
-    from twistvpn.privileges import find_identity
+    from twistvpn.errors import ConfigError
+    from twistvpn.privileges import find_identity, open_error_as, unreadable
 
     settings = load(config)
     check_clients(settings)
-    find_identity(settings.user, settings.group, settings.user_origin, settings.group_origin)
+    identity = find_identity(settings.user, settings.group, settings.user_origin, settings.group_origin)
+    for option, path in files_read_again(settings):
+        if identity is not None and (error := open_error_as(identity, path)):
+            raise ConfigError(unreadable(identity, path, error), file=config, option=option)
     for note in settings.notes:
         click.echo(note)
     if settings.tls.cert is not None:

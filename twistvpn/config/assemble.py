@@ -301,4 +301,7 @@ def _status(directives: Directives) -> tuple[str | None, float]:
     if directive is None:
         return None, Settings.status_interval
     interval = positive(directive, directive.args[1]) if len(directive.args) > 1 else Settings.status_interval
-    return directives.path(directive.args[0]), interval
+    path = directives.path(directive.args[0])
+    if not Path(path).parent.is_dir():
+        raise directive.error(f"there is no folder {Path(path).parent}; make it")
+    return path, interval

@@ -72,6 +72,10 @@ def _ifconfig(overrides: ClientOverrides, item: Directive, server: ServerSetting
         wanted = "the netmask" if server.topology == "subnet" else "the other end's address"
         raise item.error(f"the second argument must be {wanted}, as topology {server.topology} has it")
     _check_own(item, address, server)
+    if server.topology == "subnet":
+        network = IPv4Network(f"{address}/{second}", strict=False)
+        if network.prefixlen < 31 and address in {network.network_address, network.broadcast_address}:
+            raise item.error(f"{address} is not the address of a host in {network}")
     if server.push_constraint is not None and address not in server.push_constraint:
         raise item.error(f"{address} is not in {server.push_constraint} (ifconfig-push-constraint)")
     alias = ipv4(item, item.args[2]) if len(item.args) > 2 else None

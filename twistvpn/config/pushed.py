@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING
 
 from twistvpn.config.framing import check_compression
 from twistvpn.config.options import ALIASES, OPTIONS, nearest
+from twistvpn.config.values import is_netmask
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twistvpn.config.directive import Directive
 
 _LONGEST = 255
@@ -32,6 +35,8 @@ def pushed_option(directive: Directive, topology: str) -> str:
         raise directive.error(f"the server's topology is {topology}; remove it")
     if words[0] == "route" and len(words) > 1 and "/" in words[1]:
         _refuse_bits(directive, words[1])
+    if words[0] == "route" and len(words) > 2:
+        _refuse_netmask(directive, words[2])
     if words[0] in {"comp-lzo", "compress"}:
         check_compression(directive, words)
     # To all others that is the same, but OpenVPN 3 must have the word.
@@ -47,9 +52,29 @@ def _refuse_bits(directive: Directive, text: str) -> None:
     raise directive.error(f"{text!r} is not read by clients; write route {network.network_address} {network.netmask}")
 
 
+def _refuse_netmask(directive: Directive, text: str) -> None:
+    """Refuse what is an address and no netmask; clients refuse it, each in its own way."""
+    try:
+        netmask = IPv4Address(text)
+    except ValueError:
+        return
+    if int(netmask) and not is_netmask(netmask):
+        raise directive.error(f"{text} is not a netmask; write one as 255.255.255.0")
+
+
 def pushed_doubt(option: str) -> str | None:
-    """What an admin should know of an option that no peer of OpenVPN 2.4 to 2.7 knows; None for one that is known."""
-    name = option.split(maxsplit=1)[0]
+    """What an admin should know of an option that no peer of OpenVPN 2.4 to 2.7 knows, or none may obey; else None."""
+    name, *words = option.split()
     if ALIASES.get(name, name) in OPTIONS:
-        return None
+        return _route_doubt(words) if name == "route" else None
     return f"{name} is unknown, clients may pass it over{nearest(name, OPTIONS)}"
+
+
+def _route_doubt(words: Sequence[str]) -> str | None:
+    try:
+        meant = IPv4Network("/".join(words[:2]), strict=False)
+        if IPv4Address(words[0]) == meant.network_address:
+            return None
+    except (ValueError, IndexError):
+        return None
+    return f"{words[0]} is an address inside a network, clients may refuse it; the network is {meant.network_address}"

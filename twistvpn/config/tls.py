@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
 
 from twistvpn.config.login import ADD_AUTHENTICATOR
@@ -38,6 +40,8 @@ def read_tls(directives: Directives, role: Role) -> TlsSettings:
         raise directives.missing("cert", "is missing; a server needs cert and key (twistvpn init makes them)")
     if role is Role.CLIENT and cert is None and "auth-user-pass" not in directives:
         raise directives.missing("cert", "is missing; a client needs cert and key, or auth-user-pass FILE, or both")
+    if role is Role.SERVER:
+        _doubt_usage(directives, cert)
     version_min, version_max = _versions(directives)
     return TlsSettings(
         ca=ca,
@@ -82,6 +86,24 @@ def _identity(
     private_key = read_private_key(directives, key_option)
     check_pair(certificate, private_key)
     return ca, certificate, private_key, extra_certs
+
+
+def _doubt_usage(directives: Directives, cert: Material | None) -> None:
+    """Leave a note where the server's certificate says that it is for something else."""
+    directive = directives.last_of("cert", "pkcs12")
+    if cert is None or directive is None:
+        return
+    try:
+        certificate = x509.load_pem_x509_certificates(cert.data)[0]
+        usages = set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except (x509.ExtensionNotFound, ValueError):
+        return
+    if not usages & {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}:
+        directives.note(
+            directive,
+            "the certificate is not a server's (its extendedKeyUsage has no serverAuth), so clients refuse it; use one "
+            "that is made for a server",
+        )
 
 
 def _verify_client_cert(directives: Directives) -> str:

@@ -22,6 +22,7 @@ class FakeHost:
         """Addresses and routes in the order they came, `undo` notwithstanding."""
         self.mtu = 0
         self.is_up = False
+        self.is_port = False
         self.lladdr = "02:00:00:00:00:fe"
         self.undone = 0
         self.refuse: set[str] = set()
@@ -52,6 +53,9 @@ class FakeHost:
 
     def lladdrs(self, ifname: str) -> list[bytes]:
         return [bytes.fromhex(self.lladdr.replace(":", ""))]
+
+    def has_master(self, ifname: str) -> bool:
+        return self.is_port
 
     def set_up(self, ifname: str) -> None:
         self.is_up = True

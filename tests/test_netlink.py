@@ -102,7 +102,9 @@ class TestOnAHost:
             assert network.lladdrs("tap0") == [bytes.fromhex("02005e100001")]
             assert network.lladdrs("tun0") == []
             run_ip("link", "add", "br0", "address", "02:00:5e:10:00:02", "type", "bridge")
+            assert not network.has_master("tap0")
             run_ip("link", "set", "tap0", "master", "br0")
+            assert network.has_master("tap0")
             assert network.lladdrs("tap0") == [bytes.fromhex("02005e100001"), bytes.fromhex("02005e100002")]
             with pytest.raises(EnvironmentRefusal, match="cannot set the address of tap0 to 01:"):
                 network.set_lladdr("tap0", "01:00:5e:10:00:01")

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 
 from tests.certificates import YESTERDAY, authority, server_certificate
 from tests.fake_host import FakeHost
 from twistvpn.config.load import parse
-from twistvpn.config.settings import DeviceSettings, Listen, Route, Settings
+from twistvpn.config.settings import BridgeSettings, DeviceSettings, Listen, Route, Settings
 from twistvpn.data.bridge import MacTable
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import DeviceType, Frame
@@ -142,6 +142,19 @@ def test_a_tap_keeps_its_own_addresses_to_itself() -> None:
     fixture.reactor.advance(LLADDR_INTERVAL)
     assert table.own == {bytes.fromhex("02005e100002")}
     fixture.stop()
+
+
+@pytest.mark.parametrize("is_port", [False, True])
+def test_a_bridged_server_whose_tap_is_no_port_says_so(*, is_port: bool) -> None:
+    host = FakeHost()
+    host.is_port = is_port
+    device = DeviceSettings(dev="tap", dev_type=DeviceType.TAP)
+    bridged = replace(settings(UDP, bridge=BridgeSettings(), network=None, pool=None), device=device)
+    with capturedLogs() as events:
+        Fixture(bridged, host).start().stop()
+    told = [text for event in events if "server-bridge: " in (text := formatEvent(event) or "")]
+    assert len(told) == (0 if is_port else 1)
+    assert is_port or "ip link set tun0 up master BRIDGE" in told[0]
 
 
 def test_it_may_be_stopped_before_and_after_and_started_again() -> None:

@@ -226,6 +226,14 @@ class VpnServerService(Service):
 
         self._chore(LLADDR_INTERVAL, learn)()
 
+    def _look_for_bridge(self, tap: ITun, host: NetworkConfigurator) -> None:
+        if not host.has_master(tap.name):
+            self.log.warn(
+                "server-bridge: {tap} is not yet a port of a bridge, so clients reach nobody there; "
+                "ip link set {tap} up master BRIDGE makes it one (dev is to name a tap that was made before)",
+                tap=tap.name,
+            )
+
     def _unconfigure(self) -> None:
         if self._configurator is not None:
             self._configurator.undo()
@@ -244,6 +252,8 @@ class VpnServerService(Service):
         self._chore(CRL_INTERVAL, self.factory.enforce_crl)
         if isinstance(self.factory.routes, MacTable | VlanTable) and self._configurator is not None:
             self._learn_own_lladdrs(self.factory.tun, self.factory.routes, self._configurator)
+        if self._server.bridge is not None and self._configurator is not None:
+            self._look_for_bridge(self.factory.tun, self._configurator)
         persist = self._server.pool_persist
         if self._leases is not None and persist is not None and persist.interval:
             self._chore(persist.interval, self._leases.save)

@@ -116,6 +116,14 @@ class NetworkConfigurator:
 
         return self._change(f"cannot ask for the address of {ifname}", operation)
 
+    def has_master(self, ifname: str) -> bool:
+        """Tell whether the interface is a port of a bridge (or another interface's part)."""
+
+        def operation(netlink: Netlink) -> bool:
+            return netlink.get_links(index_of(netlink, ifname))[0].get_attr("IFLA_MASTER") is not None
+
+        return self._change(f"cannot ask for the bridge of {ifname}", operation)
+
     def set_up(self, ifname: str) -> None:
         """Bring the interface up."""
         self._set_link(ifname, f"cannot bring {ifname} up", state="up")

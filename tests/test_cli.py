@@ -341,6 +341,28 @@ def test_check_looks_at_users_and_at_the_files_of_clients(state: Path) -> None:
     ok("check", config)
 
 
+def test_check_looks_for_the_way_to_networks_behind_clients(state: Path) -> None:
+    config = state / "server.ini"
+    text = config.read_text() + "[client branch]\niroute =\n    192.168.7.0/24\n    fd00:7::/64\n"
+    config.write_text(text)
+    told = ok("check", config)
+    assert (
+        f"{config}: [client branch]: iroute: no route of the server's leads 192.168.7.0/24 into the tunnel; "
+        "add one to its configuration\n"
+    ) in told
+    assert "leads fd00:7::/64 into" in told
+    config.write_text(text.replace("[server]\n", "[server]\nroute =\n    192.168.0.0/16\n    fd00:7::/64\n", 1))
+    assert ok("check", config) == f"{config}: OK\n"
+    config.write_text(text.replace("[server]\n", "[server]\nclient-to-client = yes\n", 1))
+    assert ok("check", config) == f"{config}: OK\n"
+    (state / "ccd").mkdir()
+    (state / "ccd" / "alice").write_text("iroute 192.168.9.0 255.255.255.0\n")
+    config.write_text(
+        config.read_text().partition("[client")[0].replace("client-to-client = yes", "client-config-dir = ccd")
+    )
+    assert f"{state / 'ccd' / 'alice'}: iroute: no route of the server's leads 192.168.9.0/24" in ok("check", config)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_check_looks_whether_the_user_can_read_what_is_read_again() -> None:
     with tempfile.TemporaryDirectory() as folder:

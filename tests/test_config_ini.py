@@ -288,6 +288,10 @@ def test_a_listen_that_is_none(files: ConfigFiles, text: str, message: str) -> N
         ("max-clients = 0", "server.ini:4: max-clients: '0' is not a whole number from 1 to 16777214"),
         ("keepalive = 10", "server.ini:4: keepalive: takes 2 words, this has 1"),
         ("keepalive = 10 15", "must be at least twice the first"),
+        (
+            "push = a\npush = b",
+            "server.ini:5: push: is there already (line 4); put both under that one, each on a line",
+        ),
         ("ping = 10\nkeepalive = 10 60", "server.ini:4: ping: contradicts keepalive (line 5); keep one of them"),
         ("pool = 10.8.0.9-10.8.0.2", "server.ini:4: pool: the pool ends (10.8.0.2) before it begins (10.8.0.9)"),
         (

@@ -46,12 +46,12 @@ def check(config: str) -> None:
     from twistvpn.privileges import find_identity, open_error_as, unreadable
 
     settings = load(config)
-    check_clients(settings)
+    doubts = check_clients(settings)
     identity = find_identity(settings.user, settings.group, settings.user_origin, settings.group_origin)
     for option, path in files_read_again(settings):
         if identity is not None and (error := open_error_as(identity, path)):
             raise ConfigError(unreadable(identity, path, error), file=config, option=option)
-    for note in settings.notes:
+    for note in (*settings.notes, *doubts):
         click.echo(note)
     if settings.tls.cert is not None:
         problem = validity_problem(load_pem_x509_certificate(settings.tls.cert.data), now().timestamp())

@@ -34,7 +34,8 @@ from twistvpn.errors import AuthenticationRejected, ConfigError
 from twistvpn.overrides import ALIKE, IClientSettings, Ifconfig, Ifconfig6
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from ipaddress import IPv6Network
 
     from twistvpn.config.directive import Directive
     from twistvpn.config.settings import ServerSettings, Settings
@@ -261,10 +262,9 @@ class ClientConfigFolder:
         refuse_compression(items, self._allow_compression)
         return overrides
 
-    def check(self) -> None:
-        """Raise `ConfigError` for the first file with a mistake, which else is told about when its client comes."""
-        for name in self._names():
-            self._read(name)
+    def read_all(self) -> dict[str, ClientOverrides]:
+        """What every file says; raises `ConfigError` for a mistake, which else is told about when its client comes."""
+        return {str(self._folder / name): self._read(name) or ALIKE for name in self._names()}
 
     def kept_addresses(self) -> Collection[IPv4Address | IPv6Address]:
         """See `IClientSettings`; a file that cannot be read is told about when its client comes."""
@@ -300,10 +300,31 @@ def configured_client_settings(settings: Settings) -> IClientSettings:
     return ClientSections(server)
 
 
-def check_clients(settings: Settings) -> None:
-    """Raise `ConfigError` for a mistake in what is said about single clients; what can be read later only, too."""
-    if settings.server is not None and settings.server.client_config_dir is not None:
-        ClientConfigFolder(settings.server, settings.server.client_config_dir, settings.data.allow_compression).check()
+def check_clients(settings: Settings) -> list[str]:
+    """What is odd in what is said about single clients, what can be read later only, too.  Raises `ConfigError`."""
+    server = settings.server
+    if server is None:
+        return []
+    told = {f"{settings.file}: [client {name}]": overrides for name, overrides in server.clients.items()}
+    if server.client_config_dir is not None:
+        folder = ClientConfigFolder(server, server.client_config_dir, settings.data.allow_compression)
+        told |= folder.read_all()
+    return [f"{place}: {doubt}" for place, overrides in told.items() for doubt in _doubts(overrides, server)]
+
+
+def _doubts(overrides: ClientOverrides, server: ServerSettings) -> Iterator[str]:
+    """Networks behind a client to which our own host has no way."""
+    if server.client_to_client:
+        return
+    ways = [route.network for route in server.routes]
+    ways += [network for network in (server.network, server.network6) if network is not None]
+    for network in overrides.iroutes:
+        if not any(_contains(way, network) for way in ways):
+            yield f"iroute: no route of the server's leads {network} into the tunnel; add one to its configuration"
+
+
+def _contains(way: IPv4Network | IPv6Network, network: IPv4Network | IPv6Network) -> bool:
+    return way.version == network.version and network.network_address in way and network.prefixlen >= way.prefixlen
 
 
 def read_constraint(directives: Directives) -> IPv4Network | None:

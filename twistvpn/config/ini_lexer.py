@@ -36,6 +36,9 @@ class _Raw:
         return ConfigError(message, file=self.origin.file, line=line or self.origin.line, option=self.origin.option)
 
 
+_SEVERAL = frozenset(Form) - {Form.WHOLE, Form.WORDS, Form.FLAG}
+"""Forms of options that may have several lines."""
+
 _HEADERS = frozenset(f"[{name}]" for name in SECTIONS)
 
 
@@ -145,7 +148,10 @@ def _option(content: str, file: str, number: int, section: str) -> _Raw:
 def _check_duplicate(option: _Raw, earlier: list[_Raw]) -> None:
     for other in earlier:
         if (other.section, other.origin.option) == (option.section, option.origin.option):
-            raise option.error(f"is there already (line {other.origin.line}); keep one of them")
+            mend = "keep one of them"
+            if forms_of(option.section)[option.origin.option] in _SEVERAL:
+                mend = "put both under that one, each on a line of its own, indented"
+            raise option.error(f"is there already (line {other.origin.line}); {mend}")
 
 
 def _directives(option: _Raw) -> Iterator[Directive]:
@@ -155,7 +161,7 @@ def _directives(option: _Raw) -> Iterator[Directive]:
     key = DIRECTIVES.get((option.section, name), name)
     if not option.lines:
         raise option.error("has no value")
-    if form in {Form.WHOLE, Form.WORDS, Form.FLAG} and len(option.lines) > 1:
+    if form not in _SEVERAL and len(option.lines) > 1:
         raise option.error("takes one value on one line", option.lines[1][0])
     if form is Form.FLAG:
         if _flag(option) is not key.startswith("no-"):

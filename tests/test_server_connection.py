@@ -320,7 +320,7 @@ def test_a_full_pool_is_told_and_the_others_stay() -> None:
     vpn = serving(server="server 10.8.0.0 255.255.255.252")
     first = ScriptedClient(vpn, name="first")
     second = ScriptedClient(vpn, name="second", port=5001)
-    assert second.texts == ["AUTH_FAILED,TEMP:all 1 addresses of the pool are taken"]
+    assert second.texts == ["AUTH_FAILED,TEMP:the one address of the pool is taken"]
     assert first.lost == []
     assert connection_of(vpn).identity == "first"
 

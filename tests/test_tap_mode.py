@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import pytest
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from tests.certificates import authority
 from tests.config_files import SERVER_INI, SERVER_OVPN, make_files
@@ -22,7 +23,7 @@ from twistvpn.consistency import device_difference, option_differences
 from twistvpn.control.push import parse_pushed
 from twistvpn.data.bridge import MacTable
 from twistvpn.errors import ConfigError
-from twistvpn.interfaces import DeviceType, Lease
+from twistvpn.interfaces import DeviceType, IPool, Lease
 from twistvpn.memory import MemoryNetwork
 from twistvpn.overrides import ALIKE
 from twistvpn.server.factory import ClientProtocol, VpnFactory
@@ -373,6 +374,15 @@ class RecordingFactory(VpnFactory):
     protocol = Recorder
 
 
+@implementer(IPool)
+class LeavesAddressesToDhcp:
+    def lease(self, identity: str) -> Lease:
+        return Lease(None, None)
+
+    def release(self, lease: Lease) -> None:
+        """Nothing was given."""
+
+
 class TapTests(SynchronousTestCase):
     """A server and two clients in memory, all with a tap."""
 
@@ -394,6 +404,11 @@ class TapTests(SynchronousTestCase):
         """What has arrived at each end since the last time."""
         ends = {"server": self.vpn.server.tun, **{name: end.tun for name, end in self.vpn.clients.items()}}
         return {name: texts for name, tun in ends.items() if (texts := [bytes(one) for one in tun.take()])}
+
+    def test_a_client_without_an_address_is_said_to_have_none(self) -> None:
+        with capturedLogs() as logs:
+            pair(server="dev tap\n", client="dev tap\n", pool=LeavesAddressesToDhcp())
+        assert any("without an address of ours; data" in (formatEvent(event) or "") for event in logs)
 
     def test_frames_find_their_way(self) -> None:
         vpn = self.start()

@@ -225,9 +225,9 @@ class VpnFactory(Factory):
         )
         leased = ", ".join(map(str, connection.networks))
         self.log.info(
-            "{client}: connected, address {leased}; data {protection}; {portrait}",
+            "{client}: connected, {leased}; data {protection}; {portrait}",
             client=connection,
-            leased=leased,
+            leased=f"address {leased}" if leased else "without an address of ours",
             protection=peer.protection,
             portrait=connection.portrait,
         )

@@ -117,7 +117,9 @@ class AddressPool:
             if place not in self._owners and self._may_use(place):
                 return place
         if not self._free:
-            raise PoolExhausted(f"all {len(self._in_use) + len(self._kept)} addresses of the pool are taken")
+            places = len(self._in_use) + len(self._kept)
+            words = "the one address of the pool is" if places == 1 else f"all {places} addresses of the pool are"
+            raise PoolExhausted(f"{words} taken")
         return self._free.popitem(last=False)[0]
 
     def _is_free(self, place: int) -> bool:

@@ -197,6 +197,22 @@ def test_a_server_leads_nothing_to_ourselves_and_nothing_twice() -> None:
     assert host.routes == ["192.168.5.0/24 dev tun0", "192.168.5.0/24 dev tun0 metric 5"]
 
 
+@pytest.mark.parametrize(
+    ("pushed", "options", "warns"),
+    [
+        (["redirect-gateway def1 ipv6"], "", True),
+        (["route-ipv6 fd00:1::/64"], "", True),
+        (["redirect-gateway def1 ipv6", "ifconfig-ipv6 fd00::2/64 fd00::1"], "", False),
+        (["redirect-gateway def1 ipv6"], "block-ipv6\n", False),
+        (["redirect-gateway def1"], "", False),
+    ],
+)
+def test_ipv6_that_leads_nowhere_is_warned_of(pushed: list[str], options: str, warns: bool) -> None:  # noqa: FBT001
+    with capturedLogs() as logs:
+        configure(*pushed, options=options)
+    assert any("no IPv6 address" in event["log_format"] for event in logs) is warns
+
+
 def test_our_own_redirect_gateway_counts_as_a_pushed_one_does() -> None:
     host = configure(options="redirect-gateway def1 ipv6\n")
     assert KEPT in host.routes

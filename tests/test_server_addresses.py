@@ -214,6 +214,17 @@ def test_routes_beyond_the_bound_are_left_out(tmp_path: Path) -> None:
     assert peer_at(routes, IPv4Address("10.2.0.1")) is None
 
 
+@pytest.mark.parametrize("six", ["", "ifconfig-ipv6-push fd00:8::77/64\n"])
+def test_who_has_no_ipv6_address_because_of_ifconfig_push_is_named(tmp_path: Path, six: str) -> None:
+    ccd = write(tmp_path, alice="ifconfig-push 10.8.0.9 255.255.255.0\n" + six)
+    with capturedLogs() as logs:
+        vpn = pair("alice", server=ccd + 'push "redirect-gateway def1 ipv6"\n')
+    said = [line for line in map(formatEvent, logs) if line and "add ifconfig-ipv6-push" in line]
+    assert len(said) == (0 if six else 1)
+    assert vpn.client.pushed is not None
+    assert (vpn.client.pushed.ipv6 is None) is not bool(six)
+
+
 def test_keepalive_of_one_client(tmp_path: Path) -> None:
     vpn = pair("alice", "bob", server=write(tmp_path, alice="ping 3\nping-restart 9\n"))
     times = {c.identity: c.peer.timers.keepalive for c in vpn.server.factory.connections.values()}

@@ -117,14 +117,25 @@ class ClientNetwork:
         configured = [PushedRoute(route.network, route.gateway, route.metric) for route in client.routes]
         default = client.route_metric if client.route_nopull else pushed.route_metric
         ends = (*client.end_routes, *(() if client.route_nopull else pushed.end_routes))
-        self._add_routes(
-            [
-                *configured,
-                *(() if client.route_nopull else pushed.routes),
-                *self._known_ends(ends, pushed, server),
-            ],
-            client.route_metric if default is None else default,
-        )
+        routes = [
+            *configured,
+            *(() if client.route_nopull else pushed.routes),
+            *self._known_ends(ends, pushed, server),
+        ]
+        self._warn_without_ipv6(pushed, routes)
+        self._add_routes(routes, client.route_metric if default is None else default)
+
+    def _warn_without_ipv6(self, pushed: PushedOptions, routes: Iterable[PushedRoute]) -> None:
+        """Say that IPv6 is led to where it gets no further, as stock clients do; to block it that may be meant."""
+        device = self._settings.device
+        if pushed.ipv6 is not None or device.block_ipv6 or device.ifconfig_noexec or device.dev_type is DeviceType.TAP:
+            return
+        inside = any(route.network.version == 6 and route.gateway != NET_GATEWAY for route in routes)
+        if inside or "ipv6" in (self._redirect_flags(pushed) or ()):
+            self.log.warn(
+                "IPv6 routes lead into {tun}, which the server gives no IPv6 address: what they lead to is cut off",
+                tun=self._ifname,
+            )
 
     def undo(self) -> None:
         """Take back every address and route."""

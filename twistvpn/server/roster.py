@@ -74,6 +74,13 @@ class Roster:
         for other in self._addresses.in_the_way(connection.overrides):
             other.disconnect(f"its address is kept for {identity}")
         connection.lease = self._addresses.lease(connection, identity, connection.overrides)
+        own = connection.overrides
+        if self._server.pool6 is not None and own.ifconfig is not None and own.ifconfig6 is None:
+            self.log.warn(
+                "{client}: no IPv6 address: ifconfig-push stands for the pool's, which has both; "
+                "add ifconfig-ipv6-push to give it one",
+                client=connection,
+            )
         connection.peer_id = self._peer_ids.take(self._clock.seconds())
         self._by_identity[identity] = connection
 

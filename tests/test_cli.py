@@ -327,6 +327,50 @@ def test_check_says_ok_or_the_mistake(state: Path, tmp_path: Path) -> None:
     assert "no.ini" in refused("check", tmp_path / "no.ini")
 
 
+def test_a_profile_is_for_the_kind_of_device_that_the_server_has(state: Path) -> None:
+    config = state / "server.ini"
+    assert "\ndev tun\n" in ok("client", "--dir", state, "add", "one")
+    config.write_text(config.read_text().replace("\ndev = tun\n", "\ndev = lan\ndev-type = tap\n"))
+    assert "\ndev tap\n" in ok("client", "--dir", state, "add", "two")
+
+
+TLS_PORT = "ssl:port=443:privateKey=server.key:certKey=server.crt"
+
+
+def listening_also_on(state: Path, *endpoints: str) -> Path:
+    config = state / "server.ini"
+    config.write_text(config.read_text().replace("    udp:1194\n", "".join(f"    {end}\n" for end in endpoints)))
+    return config
+
+
+def test_what_a_profile_leaves_out_is_said(state: Path, tmp_path: Path) -> None:
+    listening_also_on(state, "udp:1194", TLS_PORT, "haproxy:tcp:1195")
+    result = run("client", "--dir", state, "add", "phone", "--output", tmp_path / "phone.ovpn")
+    assert result.exit_code == 0
+    assert [line for line in (tmp_path / "phone.ovpn").read_text().splitlines() if line.startswith("remote ")] == [
+        *("remote vpn.example.org 1194 udp", "remote vpn.example.org 1194 tcp")
+    ]
+    assert result.stderr.splitlines() == [
+        (
+            "Not in the profile: ssl:port=443, which stock clients cannot dial; "
+            'for twistvpn\'s own client add "remote vpn.example.org 443 tls".'
+        ),
+        "Not in the profile: haproxy:tcp; add a remote line with the address that clients reach it by.",
+    ]
+
+
+def test_where_all_is_inside_of_tls_the_profile_is_for_our_own_client(state: Path, tmp_path: Path) -> None:
+    config = listening_also_on(state, TLS_PORT)
+    config.write_text(config.read_text().replace("    tcp:1194\n", ""))
+    path = tmp_path / "phone.ovpn"
+    result = run("client", "--dir", state, "add", "phone", "--output", path)
+    assert "only twistvpn's own client can use this profile" in result.stderr
+    client = load(str(path)).client
+    assert client is not None
+    (remote,) = client.remotes
+    assert (remote.host, remote.port, remote.outer is not None) == ("vpn.example.org", 443, True)
+
+
 def test_check_looks_at_users_and_at_the_files_of_clients(state: Path) -> None:
     config = state / "server.ini"
     text = config.read_text()

@@ -19,6 +19,8 @@ from twistvpn.pki.folder import CONTROL_KEYS
 from twistvpn.pki.profile import ControlBlock, RemoteEntry, client_profile
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twistvpn.pki.authority import Issued
     from twistvpn.pki.folder import StateFolder
 
@@ -74,10 +76,18 @@ def add(
     make = profile.make_without_certificate if no_certificate else partial(profile.make, name, timedelta(days=days))
     if output is None:
         click.echo(make(), nl=False)
+        _tell(profile.notes)
         return
     with new_file(output) as stream:
         stream.write(make())
     click.echo(f"Wrote {output}.")
+    _tell(profile.notes)
+
+
+def _tell(notes: Sequence[str]) -> None:
+    # Standard output may be the profile.
+    for note in notes:
+        click.echo(note, err=True)
 
 
 @client.command()
@@ -124,6 +134,8 @@ class _Profile:
         self._server_name = state.server_name
         self._ciphers = settings.data.ciphers
         self._remotes = _remotes(settings, host or state.host)
+        self.notes = _left_out(settings, self._remotes)
+        """What the admin may miss in the profile."""
         self._control = _control(settings, key)
 
     def make(self, name: str, lifetime: timedelta) -> str:
@@ -149,6 +161,7 @@ class _Profile:
             control=self._control,
             ciphers=self._ciphers,
             login=["auth-user-pass"] if asks else [],
+            dev=self._settings.device.dev_type.value,
         )
 
 
@@ -157,8 +170,34 @@ def _remotes(settings: Settings, host: str) -> list[RemoteEntry]:
     listen = () if settings.server is None else settings.server.listen
     ends = dict.fromkeys((entry.port, entry.proto) for entry in listen if entry.endpoint is None)
     if not ends:
-        raise ConfigError("no plain udp:PORT or tcp:PORT for a profile to name", file=settings.file, option="listen")
+        ends = dict.fromkeys((port, "tls") for entry in listen if (port := _tls_port(entry.endpoint)) is not None)
+    if not ends:
+        message = "no udp:PORT, tcp:PORT or ssl:PORT for a profile to name"
+        raise ConfigError(message, file=settings.file, option="listen")
     return [RemoteEntry(host, port, proto) for port, proto in ends]
+
+
+def _tls_port(endpoint: str | None) -> int | None:
+    """The port of an endpoint that ends TLS around the link; None for any other endpoint."""
+    kind, port, *_ = (*(endpoint or "").split(":"), "", "")
+    port = port.removeprefix("port=")
+    return int(port) if kind == "ssl" and port.isascii() and port.isdecimal() else None
+
+
+def _left_out(settings: Settings, remotes: Sequence[RemoteEntry]) -> list[str]:
+    """A line for each end that the server listens on and the profile does not name; or for what only we can dial."""
+    if any(remote.proto == "tls" for remote in remotes):
+        return ["The server listens inside of TLS alone: only twistvpn's own client can use this profile."]
+    listen = () if settings.server is None else settings.server.listen
+    notes = []
+    for entry in listen:
+        port, name = _tls_port(entry.endpoint), ":".join((entry.endpoint or "").split(":")[:2])
+        if port is not None:
+            mend = f'for twistvpn\'s own client add "remote {remotes[0].host} {port} tls"'
+            notes.append(f"Not in the profile: {name}, which stock clients cannot dial; {mend}.")
+        elif entry.endpoint is not None:
+            notes.append(f"Not in the profile: {name}; add a remote line with the address that clients reach it by.")
+    return notes
 
 
 def _mend(settings: Settings, kind: str | None) -> str:

@@ -22,7 +22,7 @@ class RemoteEntry:
     host: str
     port: int
     proto: str
-    """'udp' or 'tcp'."""
+    """'udp' or 'tcp'; or 'tls' (TCP inside of TLS), which our own client alone can dial."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,17 @@ def client_profile(
     control: ControlBlock | None,
     ciphers: Sequence[str],
     login: Sequence[str] = (),
+    dev: str = "tun",
 ) -> str:
     """Write the configuration of the client that `issued` belongs to, None for one without a certificate.
 
     `ca` is PEM, `server_name` the common name the server's certificate must have, `ciphers` the server's
-    data-ciphers, `login` options about names and passwords.  The text holds the client's private key.
+    data-ciphers, `login` options about names and passwords, `dev` 'tun' or 'tap' as at the server.  The text holds the
+    client's private key.
     """
     lines = [
         "client",
-        "dev tun",
+        f"dev {dev}",
         *(f"remote {remote.host} {remote.port} {remote.proto}" for remote in remotes),
         "resolv-retry infinite",
         "nobind",

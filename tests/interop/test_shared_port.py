@@ -145,11 +145,13 @@ def test_who_ends_the_tls_around_the_link_must_have_the_right_certificate(make_l
     client.config.write_text(text.replace("outer-name www.example", "outer-name other.example"))
     client.process.start()
     client.process.wait_for_line("TLS around the link: the certificate is for another host")
+    assert not client.process.lines("no answer from")
     client.process.stop()
     own, rest = text.split("<outer-ca>")[0], text.split("</outer-ca>")[1]
     client.config.write_text(own + rest)
     client.process.start()
-    client.process.wait_for_line("TLS around the link: .*certificate verify failed")
+    client.process.wait_for_line("TLS around the link: .*certificate verify failed; outer-ca names")
+    assert not client.process.lines("no answer from")
     assert not server.process.lines("connected, address")
 
 

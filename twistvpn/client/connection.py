@@ -81,6 +81,9 @@ class ConnectionOwner(Protocol):
     def updated(self, pushed: PushedOptions) -> None:
         """The server has changed its options."""
 
+    def link_broken(self) -> None:
+        """The link itself has failed, and says why: an answer was not to be expected."""
+
     def renegotiation_failed(self, reason: str) -> None:
         """The last key has begun to run out; there is no other to come."""
 
@@ -94,7 +97,9 @@ def _why_lost(reason: Failure) -> str:
     if isinstance(error, VerificationError):
         return "the TLS around the link: the certificate is for another host; outer-name says what it must be for"
     if isinstance(error, SSL.Error):
-        return f"the TLS around the link: {tls_failure_words(error, None)}"
+        words = tls_failure_words(error, None)
+        mend = "; outer-ca names a file with who signs it" if "certificate verify failed" in words else ""
+        return f"the TLS around the link: {words}{mend}"
     return f"the connection closed ({reason.getErrorMessage()})"
 
 
@@ -174,6 +179,8 @@ class ClientConnection:
 
     def link_lost(self, link: ILink, reason: Failure) -> None:
         """The stream has closed."""
+        if reason.check(VerificationError, SSL.Error):
+            self._owner.link_broken()
         self.peer.close(_why_lost(reason))
 
     # What the peer reports (`peer.PeerHandler`)

@@ -64,6 +64,9 @@ class Predecessor:
     def updated(self, pushed: PushedOptions) -> None:
         """The options that count are those of the session to come."""
 
+    def link_broken(self) -> None:
+        """It has been answered long ago."""
+
     def renegotiation_failed(self, reason: str) -> None:
         """It has failed already, or there would be no predecessor."""
 

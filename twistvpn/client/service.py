@@ -189,6 +189,10 @@ class VpnClientService(Service):
             if timer is not None and timer.active():
                 timer.cancel()
         self._retry = self._poll = None
+        self.link_broken()
+
+    def link_broken(self) -> None:
+        """Do not guess why no answer has come."""
         if self._unanswered is not None:
             self._unanswered.abandon()
             self._unanswered = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, cast
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -16,6 +16,7 @@ from twistvpn.crypto.clientkey import ServerKey
 from twistvpn.crypto.statickey import StaticKey
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import Address, ILink, ILinkReceiver
+from twistvpn.link.proxies import ProxyRefusal
 from twistvpn.memory import MemoryTun
 from twistvpn.testing import SERVER_ADDRESS, Pair, pair, udp_packet
 
@@ -391,3 +392,31 @@ def test_a_pushed_ping_restart_leads_back_to_the_clients_own_ping_exit() -> None
     assert vpn.client.fatal is None
     vpn.advance(30)
     assert vpn.client.fatal == "no answer within 20 s (ping-exit)"
+
+
+def proxied(error: Exception | None = None) -> list[str]:
+    """The lines of a client behind a proxy at 192.0.2.1, in its first seconds; `error` is what opening fails with."""
+    fixture = Fixture("socks-proxy proxy.example 3128")
+    if error is not None:
+        fixture.links.opening = fail(error)
+    with capturedLogs() as events:
+        fixture.start()
+        fixture.vpn.advance(3)
+    fixture.stop()
+    return [formatEvent(event) for event in events]
+
+
+@pytest.mark.shows("socks-proxy")
+def test_behind_a_proxy_it_is_still_the_server_that_is_connected_to() -> None:
+    lines = proxied()
+    way = "192.0.2.1:1194 via socks-proxy 192.0.2.1:3128"
+    assert f"connecting to udp:{way} (proxy.example)" in lines
+    assert any(line.startswith(f"connected to {way}, our address is ") for line in lines)
+
+
+def test_a_proxy_that_is_out_of_reach_is_not_the_server() -> None:
+    lines = proxied(OSError("no route to host"))
+    assert any(line.startswith("cannot reach socks-proxy proxy.example:3128: no route to host;") for line in lines)
+    lines = proxied(ProxyRefusal("the proxy says: not allowed by its rules"))
+    via = "cannot reach 192.0.2.1 via socks-proxy proxy.example:3128: the proxy says: not allowed by its rules;"
+    assert any(line.startswith(via) for line in lines)

@@ -83,6 +83,9 @@ def test_an_http_proxys_answer_may_come_in_pieces(cuts: list[int]) -> None:
         (None, b"SSH-2.0-OpenSSH\r\n\r\n", "does not speak HTTP"),
         (None, b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\n\r\n", "needs a name and a password"),
         (LOGIN, b"HTTP/1.1 407 No\r\nproxy-authenticate: basic\r\n\r\n", "refuses our name and password"),
+        (LOGIN, b"HTTP/1.1 407 No\r\n\r\n", "refuses our name and password"),
+        (LOGIN, b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\n\r\n", "refuses our name and password"),
+        (None, b"HTTP/1.1 401 Unauthorized\r\n\r\n", "needs a name and a password"),
         (
             LOGIN,
             b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\nProxy-Authenticate: Digest realm=x\r\n\r\n",

@@ -76,11 +76,10 @@ class Connector:
         if remote.endpoint is None:
             owner.host.prepare(host)
         self.log.info(
-            "connecting to {proto}:{host}:{port} ({name})",
+            "connecting to {proto}:{way} ({name})",
             proto=remote.proto if remote.outer is None else "tls",
-            host=host,
-            port=(remote.proxy or remote).port,
-            name=remote.host if remote.proxy is None else f"{remote.proxy.kind.value} to {remote.host}:{remote.port}",
+            way=f"{host}:{remote.port}" if remote.proxy is None else remotes.way,
+            name=(remote.proxy or remote).host,
         )
         names = PulledNames(self._look_up, self._reactor) if self._client.allow_pull_fqdn else None
         connection = ClientConnection(owner, self._settings, self._reactor, names)

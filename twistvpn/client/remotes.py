@@ -6,8 +6,24 @@ import random
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from twistvpn.link.addresses import readable
+from twistvpn.link.proxies import ProxyRefusal
+
 if TYPE_CHECKING:
-    from twistvpn.config.settings import ClientSettings, Remote
+    from twistvpn.config.settings import ClientSettings, Proxy, Remote
+
+
+def proxy_name(proxy: Proxy, host: str = "") -> str:
+    """A proxy for people: 'http-proxy 192.0.2.7:3128', at the address `host` if that is known."""
+    return f"{proxy.kind.value} {readable((host or proxy.host, proxy.port))}"
+
+
+def out_of_reach(remote: Remote, error: BaseException | None) -> str:
+    """Who has not been reached, for people: the server, or the proxy to it unless that has answered."""
+    if remote.proxy is None:
+        return remote.host
+    name = proxy_name(remote.proxy)
+    return f"{remote.host} via {name}" if isinstance(error, ProxyRefusal) else name
 
 
 class Ending(Enum):
@@ -47,6 +63,14 @@ class RemoteList:
     def current(self) -> Remote:
         """The server to try now."""
         return self._remotes[self._next]
+
+    @property
+    def way(self) -> str:
+        """The server that is tried, for people: by its address, or by its name and the proxy to it."""
+        remote = self.current()
+        if remote.proxy is None:
+            return self.host
+        return f"{readable((remote.host, remote.port))} via {proxy_name(remote.proxy, self.host)}"
 
     def take_host(self) -> str:
         """Go on to the first of `hosts`."""

@@ -15,12 +15,13 @@ from twistvpn.client.connector import Connector
 from twistvpn.client.host import ClientHost
 from twistvpn.client.login import Login, NobodyToAskError
 from twistvpn.client.predecessor import Predecessor
-from twistvpn.client.remotes import Ending, RemoteList
+from twistvpn.client.remotes import Ending, RemoteList, out_of_reach
 from twistvpn.client.status import format_status
 from twistvpn.client.unanswered import Unanswered
 from twistvpn.data import kernel
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import IFrameReceiver
+from twistvpn.link.addresses import readable
 from twistvpn.status_file import refresh_status_file
 from twistvpn.verbosity import log_observer
 
@@ -227,7 +228,9 @@ class VpnClientService(Service):
         self._connection, self._link = connection, link
         self._enter(ClientState.JOINING)
         self._poll = self._await_answer()
-        self._unanswered = Unanswered(connection.peer, self.settings.control, self._reactor)
+        proxied = self._remotes.current().proxy is not None
+        server = self._remotes.way if proxied else readable(connection.peer.address)
+        self._unanswered = Unanswered(connection.peer, server, self.settings.control, self._reactor)
         connection.peer.session.connect(self._reactor.seconds())
         connection.peer.pump()
 
@@ -239,7 +242,7 @@ class VpnClientService(Service):
                 return
             if failure.check(Exception) is None:
                 failure.raiseException()
-            self._retry_later(f"cannot reach {remote.host}: {failure.getErrorMessage()}")
+            self._retry_later(f"cannot reach {out_of_reach(remote, failure.value)}: {failure.getErrorMessage()}")
 
     def _await_answer(self) -> IDelayedCall:
         """As in stock our own `ping-exit` counts from the first packet on, until the server has another to push."""
@@ -267,7 +270,7 @@ class VpnClientService(Service):
         assert self._connection is not None
         self.log.info(
             "connected to {host}, our address is {addresses}; data {protection}",
-            host=self._remotes.host,
+            host=self._remotes.way,
             addresses=addresses,
             protection=self._connection.peer.protection,
         )

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from twistvpn.config.settings import ControlWrapping
-from twistvpn.link.addresses import readable
 from twistvpn.link.connections import cancel
 from twistvpn.verbosity import log_observer
 
@@ -26,8 +25,10 @@ class Unanswered:
 
     log = Logger(observer=log_observer)
 
-    def __init__(self, peer: Peer, control: ControlSettings, clock: IReactorTime) -> None:
+    def __init__(self, peer: Peer, server: str, control: ControlSettings, clock: IReactorTime) -> None:
+        """`server` is what people call `peer`."""
         self._peer = peer
+        self._server = server
         self._control = control
         self._has_told = False
         self._timer = clock.callLater(PATIENCE, self._tell)
@@ -46,8 +47,8 @@ class Unanswered:
             return
         self._has_told = True
         self.log.warn(
-            "no answer from {address}: is a server there, does every firewall let us through, and {key}?",
-            address=readable(self._peer.address),
+            "no answer from {server}: is a server there, does every firewall let us through, and {key}?",
+            server=self._server,
             key=_question(self._control),
         )
 

@@ -117,15 +117,13 @@ class HttpConnect:
         if 200 <= code < 300:
             self.rest = self._heard
             return
-        if code != 407:
+        if code not in {401, 407}:
             raise ProxyRefusal(f"the proxy says {code} {reason}".rstrip())
         schemes = sorted({scheme.decode().lower() for scheme in _CHALLENGE.findall(header)})
-        if "basic" in schemes:
+        if "basic" in schemes or not schemes:
             what = "needs a name and a password" if self._credentials is None else "refuses our name and password"
             raise ProxyRefusal(f"the proxy {what}")
-        raise ProxyRefusal(
-            f"the proxy wants authentication by {', '.join(schemes) or 'what it does not say'}, not Basic"
-        )
+        raise ProxyRefusal(f"the proxy wants authentication by {', '.join(schemes)}, not Basic")
 
 
 class Socks5:

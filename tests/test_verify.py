@@ -355,6 +355,13 @@ def test_an_alert_about_a_certificate_is_about_ours() -> None:
     assert tls_failure_words(alert, None) == "sslv3 alert certificate expired"
 
 
+def test_an_alert_about_who_signed_our_certificate_is_told_in_plain_words() -> None:
+    own, alert = client_certificate().certificate, SSL.Error([("SSL routines", "", "tlsv1 alert unknown ca")])
+    words = tls_failure_words(alert, own)
+    assert words.startswith("the peer does not know who signed our certificate (tlsv1 alert unknown ca): CN=client")
+    assert tls_failure_words(alert, None) == "tlsv1 alert unknown ca"
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [

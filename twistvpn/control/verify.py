@@ -335,6 +335,8 @@ def tls_failure_words(error: BaseException, own: x509.Certificate | None) -> str
     if not isinstance(error, SSL.Error):
         return str(error) or type(error).__name__
     words = _ssl_words(error) or "the TLS connection broke"
+    if own is not None and "alert unknown ca" in words:
+        return f"the peer does not know who signed our certificate ({words}): {describe(own)}"
     if own is not None and "alert" in words and "certificate" in words:
         return f"the peer refuses our certificate ({words}): {describe(own)}"
     return words

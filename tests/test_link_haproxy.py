@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor, StringTransport
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from tests.recorders import RunRecorder
 from twistvpn.interfaces import single
@@ -68,6 +68,17 @@ def test_a_header_that_is_none_ends_the_connection(header: bytes) -> None:
     protocol, transport = connect(RunRecorder())
     protocol.dataReceived(header)
     assert transport.disconnected
+
+
+@pytest.mark.parametrize("header", [b"GET / HTTP/1.1\r\n\r\n", b"PROXY TCP4 x\r\n"])
+def test_a_connection_without_a_header_is_told_of_once(header: bytes) -> None:
+    with capturedLogs() as logged:
+        protocol, _ = connect(RunRecorder())
+        protocol.dataReceived(header)
+        protocol.dataReceived(header)
+    told = [text for event in logged if "no PROXY header" in (text := formatEvent(event) or "")]
+    assert len(told) == 1
+    assert told[0].startswith("192.0.2.200:40000: closing the connection: no PROXY header")
 
 
 def test_other_endpoints_are_twisteds() -> None:

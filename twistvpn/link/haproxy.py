@@ -60,14 +60,27 @@ class _Guard(ProtocolWrapper):
         try:
             super().dataReceived(data)  # type: ignore[no-untyped-call]  # it is Twisted's
         except ValueError as error:
-            if cast("Any", self.wrappedProtocol)._proxyInfo is not None:
+            if self._has_header:
                 raise  # the header has been read: what broke is behind it
-            peer = readable(link_address(self.getPeer()))  # type: ignore[no-untyped-call]
-            strangers = cast("_GuardingFactory", self.factory).strangers
-            line = strangers.line_about(f"{peer}: closing the connection: no PROXY header: {error!r}")
-            if line is not None:
-                self._log.info("{line}", line=line)
+            self._tell(f": {error!r}")
             self.abortConnection()
+
+    def loseConnection(self) -> None:
+        """Twisted's parser closes in silence what does not begin as a header does."""
+        if not self._has_header and not self.disconnecting:
+            self._tell("; is it the proxy that connects here, with send-proxy?")
+        super().loseConnection()  # type: ignore[no-untyped-call]
+
+    @property
+    def _has_header(self) -> bool:
+        return cast("Any", self.wrappedProtocol)._proxyInfo is not None
+
+    def _tell(self, why: str) -> None:
+        peer = readable(link_address(self.getPeer()))  # type: ignore[no-untyped-call]
+        strangers = cast("_GuardingFactory", self.factory).strangers
+        line = strangers.line_about(f"{peer}: closing the connection: no PROXY header{why}")
+        if line is not None:
+            self._log.info("{line}", line=line)
 
 
 class _GuardingFactory(WrappingFactory):

@@ -209,6 +209,18 @@ def test_a_client_without_any_check_of_the_server_is_warned(files: ConfigFiles) 
     assert "any client of the same ca can pose as the server" in notes[0]
 
 
+@pytest.mark.parametrize("name", ["server.key", "ca.crt", "tls-crypt.key", "tls-crypt-v2.key"])
+def test_a_key_is_no_configuration(files: ConfigFiles, name: str) -> None:
+    assert files.line(files.text(name), name) == (
+        f"{name}: is a key or a certificate, no configuration; name the file that names it"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "\n \n", "# server.ini\n; nothing\n", "\ufeff"])
+def test_a_file_without_options_is_told_so(files: ConfigFiles, text: str) -> None:
+    assert files.line(text, "empty.ini").startswith("empty.ini: has no options; twistvpn init makes")
+
+
 def test_a_clients_certificate_on_a_server_is_noted(files: ConfigFiles) -> None:
     text = SERVER_OVPN.replace("server.crt", "client.crt").replace("server.key ", "client.key ")
     (note,) = [note for note in files.parse(text).notes if ": cert: " in note]

@@ -544,7 +544,7 @@ def test_a_mistake_is_one_line_with_its_place(files: ConfigFiles, lines: str, an
     ("text", "answer"),
     [
         ("dev tun\n", "test.conf: client: is missing; a configuration has client, or server NETWORK NETMASK"),
-        ("", "test.conf: client: is missing"),
+        ("verb 3\n", "test.conf: client: is missing"),
         ("tls-server\n", "test.conf: ifconfig: is missing; write ifconfig LOCAL REMOTE, or server NETWORK NETMASK"),
         ("tls-client\n", "test.conf: ifconfig: is missing; write ifconfig LOCAL REMOTE, or client for another mode"),
         ("mode p2p\n", "test.conf:1: mode: says point-to-point mode, which needs tls-server at one end and"),

@@ -33,4 +33,9 @@ def parse(text: str, file: str, directory: str) -> Settings:
 
     `file` is what messages call it; relative paths are taken from `directory`.  Raises `ConfigError`.
     """
+    lines = [line for line in map(str.strip, text.removeprefix("\ufeff").splitlines()) if line and line[0] not in "#;"]
+    if not lines:
+        raise ConfigError("has no options; twistvpn init makes a server.ini, client add a profile", file=file)
+    if lines[0].startswith("-----BEGIN "):
+        raise ConfigError("is a key or a certificate, no configuration; name the file that names it", file=file)
     return read_ini(text, file, directory) if is_ini(text) else read_ovpn(text, file, directory)

@@ -354,7 +354,6 @@ class VpnClientService(Service):
         self._retry = self._reactor.callLater(wait, self._try_server)
 
     def _fail(self, reason: str) -> None:
-        self.log.error("{reason}", reason=reason)
         connection = self._connection
         self._cancel_timers()
         self._enter(ClientState.STOPPED)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from twistvpn.status_file import hand_over_status_file, write_status_file
+from twistvpn.status_file import hand_over_folder, hand_over_status_file, write_status_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +60,24 @@ def test_what_somebody_may_have_put_there_is_not_given_away(tmp_path: Path, shar
         with pytest.raises(OSError, match="somebody else may have put it there; remove it"):
             hand_over_status_file(str(path), NOBODY, NOBODY)
     assert path.stat().st_uid == 0
+
+
+@AS_ROOT
+def test_a_folder_is_made_for_its_user_and_one_that_is_there_stays(tmp_path: Path) -> None:
+    hand_over_folder(str(tmp_path / "journal"), NOBODY, -1)
+    assert (tmp_path / "journal").stat().st_uid == NOBODY
+    hand_over_folder(str(tmp_path), NOBODY, NOBODY)
+    assert tmp_path.stat().st_uid == 0
+
+
+def test_what_cannot_be_given_away_names_the_capability(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    for give in (hand_over_folder, hand_over_status_file):
+        with pytest.raises(PermissionError, match="takes CAP_CHOWN"):
+            give(str(tmp_path / give.__name__), NOBODY, NOBODY)
 
 
 def test_neither_links_nor_pipes_are_followed_or_waited_for(shared: Path, tmp_path: Path) -> None:

@@ -235,6 +235,15 @@ def test_a_disk_that_is_full_keeps_nobody_from_starting(tmp_path: Path, monkeypa
     assert asked == [path]
 
 
+def test_where_a_unit_lets_us_write_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(path: str, *_: int) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("twistvpn.tap.hand_over_status_file", read_only)
+    with pytest.raises(EnvironmentRefusal, match=r"Read-only file system; under systemd .* /var/lib/twistvpn"):
+        _make_files({"status": str(tmp_path / "status")}, None)
+
+
 def test_an_interrupt_while_it_loads_ends_it_without_a_traceback(tmp_path: Path) -> None:
     config = tmp_path / "slow.conf"
     os.mkfifo(config)

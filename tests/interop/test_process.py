@@ -63,23 +63,6 @@ def test_our_server_leaves_nothing_behind(lab: Lab) -> None:
     assert "Traceback" not in server.process.log()
 
 
-@pytest.mark.skipif(OURS == STOCK, reason="stock has no number of its own for routes")
-def test_what_our_killed_client_leaves_behind_the_next_one_takes_away(lab: Lab) -> None:
-    # Behind a gateway, so that it gets a route of its own past the tunnel.
-    lab.server_host.ip("address", "add", "10.98.0.1/32", "dev", "lo")
-    lab.server(STOCK, "multihome", 'push "redirect-gateway def1"').start()
-    client = lab.client(OURS)
-    client.config.write_text(client.config.read_text().replace("remote 10.99.1.1 ", "remote 10.98.0.1 "))
-    client.namespace.ip("route", "add", "default", "via", "10.99.1.1")
-    before = client.namespace.footprint()
-    client.start()
-    client.process.stop(signal.SIGKILL)
-    assert client.namespace.footprint() != before
-    client.start()
-    assert client.process.stop() in ended_by(signal.SIGTERM)
-    assert client.namespace.footprint() == before
-
-
 @pytest.mark.parametrize("proto", ["udp", "tcp"])
 def test_a_stock_client_finds_our_restarted_server_at_once(make_lab: MakeLab, proto: str) -> None:
     lab = make_lab(Tunnel(proto))

@@ -29,9 +29,6 @@ RT_TABLE_MAIN = 254
 RT_SCOPE_UNIVERSE = 0
 RT_SCOPE_LINK = 253
 
-RTPROT_TWISTVPN = 194
-"""Says in the kernel's tables that a route is of our making; linux/rtnetlink.h leaves numbers above 4 to programs."""
-
 DEFAULT_METRIC = {4: 0, 6: 1024}
 """What the kernel takes for a route without a metric, by IP version."""
 
@@ -146,8 +143,7 @@ class NetworkConfigurator:
         """Route `network` through `gateway`, through `ifname`, or through a gateway on that interface.
 
         `path_mtu` (bytes) bounds packets on this route, where that is less than the interface's MTU.
-        The same route there already stays: `undo` leaves it, unless it is our own, of a process that was killed.
-        Another one for the same network and metric is refused.
+        The same route there already stays: `undo` leaves it.  Another one for the same network and metric is refused.
         """
         if gateway is None and ifname is None:
             raise ValueError("a route needs a gateway or an interface")
@@ -160,8 +156,8 @@ class NetworkConfigurator:
             except NetlinkError as error:
                 if error.code != errno.EEXIST:
                     raise
-                if not _is_our_own(_find_twin(netlink, network, route, described)):
-                    return
+                _refuse_another(netlink, network, route, described)
+                return
             self._remember(described, lambda link: link.route("del", **route))
 
         self._change(f"cannot add the {described}", operation)
@@ -268,7 +264,6 @@ def _route_request(
         "dst": str(network),
         "family": FAMILY[network.version],
         "table": RT_TABLE_MAIN,
-        "proto": RTPROT_TWISTVPN,
         "priority": DEFAULT_METRIC[network.version] if metric is None else metric,
     }
     if ifname is not None:
@@ -283,25 +278,20 @@ def _route_request(
     return request
 
 
-def _find_twin(netlink: Netlink, network: IPNetwork, request: dict[str, Any], described: str) -> Any:
-    """Return the route that made the kernel say EEXIST; raise unless it is the one that `request` asks for."""
+def _refuse_another(netlink: Netlink, network: IPNetwork, request: dict[str, Any], described: str) -> None:
+    """Raise unless the route that made the kernel say EEXIST is the one that `request` asks for."""
     twins = [
         route
         for route in netlink.get_routes(family=FAMILY[network.version], table=RT_TABLE_MAIN)
         if network_of(route) == network and (route.get_attr("RTA_PRIORITY") or 0) == request["priority"]
     ]
-    for route in twins:
-        if _same_hop(route, request):
-            return route
+    if any(_same_hop(route, request) for route in twins):
+        return
     hop = next_hop(netlink, twins[0]) if twins else None
     raise EnvironmentRefusal(
         f"cannot add the {described}: a route to {network} {_describe_hop(hop)} exists already; "
         "remove that one or give ours another metric"
     )
-
-
-def _is_our_own(route: Any) -> bool:
-    return bool(route["proto"] == RTPROT_TWISTVPN)
 
 
 def _same_hop(route: Any, request: dict[str, Any]) -> bool:

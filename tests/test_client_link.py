@@ -14,7 +14,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from tests.recorders import RunRecorder
-from twistvpn.client.link import LinkOpener, NameNotFound
+from twistvpn.client.link import NAMES_KEPT, LinkOpener, NameNotFound
 from twistvpn.config.settings import ClientSettings, OuterTls, Proxy, ProxyKind, Remote
 from twistvpn.errors import EnvironmentRefusal
 
@@ -86,6 +86,31 @@ def test_addresses_known_from_before_serve_while_the_resolver_is_out_of_reach() 
     result(subject.addresses(REMOTE))
     resolver.names.clear()
     assert result(subject.addresses(REMOTE)) == ["192.0.2.1"]
+
+
+def test_addresses_known_of_one_family_are_not_those_of_another() -> None:
+    subject, _, resolver = opener()
+    resolver.names["vpn.example.org"] = [IPv6Address("TCP", "2001:db8::1", 1194)]
+    result(subject.addresses(REMOTE))
+    resolver.names.clear()
+    with pytest.raises(NameNotFound):
+        result(subject.addresses(replace(REMOTE, family=socket.AF_INET)))
+    assert result(subject.addresses(REMOTE)) == ["2001:db8::1"]
+
+
+def test_only_so_many_names_are_remembered() -> None:
+    subject, _, resolver = opener()
+    resolver.names = {
+        name: [IPv4Address("TCP", "192.0.2.1", 1194)]
+        for name in ("vpn.example.org", *map("n{}".format, range(NAMES_KEPT)))
+    }
+    for name in resolver.names:
+        result(subject.addresses(replace(REMOTE, host=name)))
+    last = f"n{NAMES_KEPT - 1}"
+    resolver.names.clear()
+    assert result(subject.addresses(REMOTE)) == ["192.0.2.1"]
+    with pytest.raises(NameNotFound):
+        result(subject.addresses(replace(REMOTE, host=last)))
 
 
 def test_a_udp_link_has_a_socket_of_its_own() -> None:

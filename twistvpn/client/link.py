@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from twistvpn.interfaces import Address, ILink, ILinkReceiver
     from twistvpn.link.proxies import Dialogue
 
+NAMES_KEPT = 256
+"""Names whose addresses are remembered, at most."""
+
 _ADDRESS_TYPES: dict[int, tuple[type, ...]] = {
     0: (IPv4Address, IPv6Address),
     socket.AF_INET: (IPv4Address,),
@@ -109,7 +112,8 @@ class LinkOpener:
         self._settings = settings
         self._options = options
         self._max_frame = max_frame
-        self._known: dict[str, list[str]] = {}
+        self._known: dict[tuple[str, int], list[str]] = {}
+        """By name and family."""
 
     async def addresses(self, remote: Remote) -> list[str]:
         """The IP addresses of the server or of the proxy to it, in the resolver's order; raises `NameNotFound`.
@@ -125,10 +129,13 @@ class LinkOpener:
         self._reactor.nameResolver.resolveHostName(
             _Resolution(done), remote.host, remote.port, _ADDRESS_TYPES[remote.family]
         )
-        found = await done or self._known.get(remote.host, [])
+        asked = remote.host, remote.family
+        found = await done or self._known.get(asked, [])
         if not found:
             raise NameNotFound(f"{remote.host} does not resolve")
-        self._known[remote.host] = found
+        # Servers push names too.
+        if asked in self._known or len(self._known) < NAMES_KEPT:
+            self._known[asked] = found
         return found
 
     async def open(self, remote: Remote, host: str, receiver: ILinkReceiver) -> tuple[ILink, Address]:

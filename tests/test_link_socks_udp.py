@@ -121,7 +121,13 @@ def test_addresses_are_read_or_not(datagram: bytes, at: int) -> None:
         source, end = read
         assert at < end <= len(datagram)
         if source is not None:
-            assert socks_address(source[0], source[1]) == datagram[at:end]
+            written = socks_address(source[0], source[1])
+            assert read_socks_address(written, 0) == (source, len(written))
+
+
+def test_an_ipv4_address_in_the_spelling_of_ipv6_is_ipv4() -> None:
+    mapped = b"\4" + bytes(10) + b"\xff\xff\xc0\0\2\1\x04\xaa"
+    assert read_socks_address(mapped, 0) == (("192.0.2.1", 1194), len(mapped))
 
 
 def test_the_link_ends_with_the_connection(relay: Relay) -> None:

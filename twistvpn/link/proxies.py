@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from zope.interface import implementer
 
+from twistvpn.link.addresses import canonical_host
 from twistvpn.link.connections import abort, cancel
 from twistvpn.link.single import SingleFactory
 
@@ -223,7 +224,7 @@ def socks_address(host: str, port: int) -> bytes:
 
 
 def _bound(kind: int, text: bytes) -> tuple[str, int]:
-    host = _words(text[1:-2]) if kind == _NAME else str(ip_address(text[:-2]))
+    host = _words(text[1:-2]) if kind == _NAME else canonical_host(str(ip_address(text[:-2])))
     return host, int.from_bytes(text[-2:], "big")
 
 

@@ -335,6 +335,18 @@ def test_the_status_counts_what_was_dropped() -> None:
     assert "State,CONNECTED" in lines
 
 
+def test_what_a_link_has_dropped_is_counted_when_its_clients_have_left() -> None:
+    vpn = pair()
+    factory = vpn.server.factory
+    (peer,) = factory.connections
+    peer.link.drops["full"] += 3
+    assert dropped(factory)["full"] == 3
+    vpn.client.stop()
+    vpn.advance(10)
+    assert not factory.connections
+    assert dropped(factory)["full"] == 3
+
+
 def test_reload_honours_a_changed_crl_at_once() -> None:
     vpn = pair()
     refreshed: list[bool] = []

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from twistvpn.interfaces import Address, ILink
 
 PAUSE = 0.002
-"""Seconds in which a peer that has the time reads what its socket holds; no control packet waits longer."""
+"""Seconds in which a peer that has the time reads what its socket holds; then control packets leave without data."""
 
 
 class Precedence:

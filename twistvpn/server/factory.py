@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
@@ -109,6 +110,8 @@ class VpnFactory(Factory):
         self.drops: Counter[str] = Counter()
         self.past_drops: Counter[str] = Counter()
         """What the peers that have left had dropped."""
+        self.udp_links: WeakSet[ILink] = WeakSet()
+        """Those that sessions have begun on."""
         self.connections: dict[Peer, ServerConnection] = {}
         self._server = settings.server
         self.roster = Roster(settings.server, pool, client_settings, clock)
@@ -148,6 +151,8 @@ class VpnFactory(Factory):
         sessions, now = len(self.connections), self._clock.seconds()
         if not self.takes_strangers or not self._gate.lets_in(link, address, wrapping, sessions, now):
             return None
+        if not link.is_stream:
+            self.udp_links.add(link)
         described = f"{'tcp' if link.is_stream else 'udp'}:{readable(address)}"
         connection = self._connection_class(self, self._clock, described)
         peer = build_peer(

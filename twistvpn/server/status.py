@@ -34,11 +34,11 @@ def format_status(factory: VpnFactory, now: float) -> str:
 
 
 def dropped(factory: VpnFactory) -> dict[str, int]:
-    """Every packet that was dropped, by reason, over the factory, the peers it has now and their links."""
+    """Every packet that was dropped, by reason, over the factory, the peers it has now and the links."""
     total = factory.drops + factory.demux.drops + factory.routes.drops + factory.past_drops
     for peer in factory.connections:
         total += peer.drops + peer.channel.drops
-    for link in {peer.link for peer in factory.connections}:
+    for link in {*factory.udp_links, *(peer.link for peer in factory.connections)}:
         total += link.drops
     return dict(total)
 

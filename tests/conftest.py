@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+from twisted.logger import globalLogPublisher
 
 from twistvpn.compiled import find
 from twistvpn.data import kernel, pure
@@ -41,3 +42,18 @@ def each_kernel(request: pytest.FixtureRequest) -> Iterator[kernel.Kernel]:
         for name in pure.__all__:
             patch.setattr(kernel, name, getattr(chosen, name))
         yield chosen
+
+
+@pytest.fixture
+def faults() -> Iterator[list[dict[str, Any]]]:
+    """Everything that was logged with a traceback; nothing may be."""
+    events: list[dict[str, Any]] = []
+
+    def observe(event: dict[str, Any]) -> None:
+        if "log_failure" in event:
+            events.append(event)
+
+    globalLogPublisher.addObserver(observe)  # type: ignore[arg-type]  # a function is an observer
+    yield events
+    globalLogPublisher.removeObserver(observe)  # type: ignore[arg-type]
+    assert [event["log_failure"].getTraceback() for event in events] == []

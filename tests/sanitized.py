@@ -14,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -77,17 +78,29 @@ def load(name: str, path: str) -> Any:
     return module
 
 
-def main(
-    description: str | None, modules: Sequence[Module], fuzz: Callable[[Mapping[str, Any], float, int], None]
-) -> None:
-    """Build the modules, start over with the sanitizers loaded, and let `fuzz` have them for so many seconds."""
+def _rounds(fuzz: Callable[[int], None], seconds: float, first: int) -> None:
+    end = time.monotonic() + seconds
+    seed = first
+    while time.monotonic() < end or seed == first:
+        try:
+            fuzz(seed)
+        except BaseException:
+            say(f"with --seed {seed}")
+            raise
+        seed += 1
+    say(f"{seed - first} rounds from seed {first}: nothing found")
+
+
+def main(description: str | None, modules: Sequence[Module], fuzz: Callable[[Mapping[str, Any], int], None]) -> None:
+    """Build the modules, start over with the sanitizers loaded, and let `fuzz` have them, a seed a round."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if BUILT in os.environ:
         built = json.loads(os.environ[BUILT])
-        fuzz({name: load(name, path) for name, path in built.items()}, options.seconds, options.seed)
+        loaded = {name: load(name, path) for name, path in built.items()}
+        _rounds(lambda seed: fuzz(loaded, seed), options.seconds, options.seed)
         return
     with tempfile.TemporaryDirectory() as folder:
         made = {module.name: str(build(module, Path(folder))) for module in modules}

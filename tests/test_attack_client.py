@@ -17,7 +17,7 @@ from twistvpn.testing import ClientEnd, Pair, pair
 from twistvpn.wire.keymethod import KeyMethod2, KeySource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from twistvpn.interfaces import Credentials
     from twistvpn.peer import Peer
@@ -25,18 +25,7 @@ if TYPE_CHECKING:
 ADDRESSES = "topology subnet,ifconfig 10.8.0.2 255.255.255.0,cipher AES-256-GCM,key-derivation tls-ekm,peer-id 0"
 
 
-@pytest.fixture(autouse=True)
-def _no_tracebacks() -> Iterator[None]:
-    events: list[dict[str, Any]] = []
-
-    def observe(event: dict[str, Any]) -> None:
-        if "log_failure" in event:
-            events.append(event)
-
-    globalLogPublisher.addObserver(observe)  # type: ignore[arg-type]  # a function is an observer
-    yield
-    globalLogPublisher.removeObserver(observe)  # type: ignore[arg-type]
-    assert [event["log_failure"].getTraceback() for event in events] == []
+pytestmark = pytest.mark.usefixtures("faults")
 
 
 @implementer(IAuthenticator)

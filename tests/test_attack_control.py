@@ -9,7 +9,6 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from twisted.logger import globalLogPublisher
 
 from tests.scripted_client import ScriptedClient
 from twistvpn.control.keys import control_key
@@ -22,8 +21,6 @@ from twistvpn.wire.packets import ControlPacket
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from twistvpn.interfaces import Address
     from twistvpn.testing import Pair
 
@@ -33,18 +30,7 @@ MESSAGE_IDS = (*range(13), 20, 0xFFFFFFFF)
 OPCODES = sorted(CONTROL_OPCODES)
 
 
-@pytest.fixture(autouse=True)
-def _no_tracebacks() -> Iterator[None]:
-    faults: list[dict[str, Any]] = []
-
-    def observe(event: dict[str, Any]) -> None:
-        if "log_failure" in event:
-            faults.append(event)
-
-    globalLogPublisher.addObserver(observe)  # type: ignore[arg-type]  # a function is an observer
-    yield
-    globalLogPublisher.removeObserver(observe)  # type: ignore[arg-type]
-    assert faults == []
+pytestmark = pytest.mark.usefixtures("faults")
 
 
 class Attacker:

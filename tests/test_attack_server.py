@@ -27,7 +27,7 @@ from twistvpn.wire.opcodes import Opcode
 from twistvpn.wire.packets import ControlPacket, encode_body, encode_header
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from twisted.python.failure import Failure
 
@@ -35,19 +35,7 @@ if TYPE_CHECKING:
     from twistvpn.peer import Peer
 
 
-@pytest.fixture(autouse=True)
-def faults() -> Iterator[list[dict[str, Any]]]:
-    """Everything that was logged with a traceback; nothing may be."""
-    events: list[dict[str, Any]] = []
-
-    def observe(event: dict[str, Any]) -> None:
-        if "log_failure" in event:
-            events.append(event)
-
-    globalLogPublisher.addObserver(observe)  # type: ignore[arg-type]  # a function is an observer
-    yield events
-    globalLogPublisher.removeObserver(observe)  # type: ignore[arg-type]
-    assert [event["log_failure"].getTraceback() for event in events] == []
+pytestmark = pytest.mark.usefixtures("faults")
 
 
 @implementer(IAuthenticator)

@@ -376,6 +376,15 @@ def test_a_server_that_does_not_answer_is_asked_about_once_for_each_try(
     assert set(vpn.server.factory.demux.drops) == {reason}
 
 
+def test_a_client_that_connects_anew_at_once_has_not_waited_for_an_answer() -> None:
+    vpn = pair(connect=False)
+    vpn.client.start()
+    vpn.advance(0.5)
+    with capturedLogs() as events:
+        vpn.client.service.reload()
+    assert not [text for text in map(formatEvent, events) if text is not None and "no answer" in text]
+
+
 def test_its_own_ping_exit_ends_a_client_that_is_not_answered_at_all() -> None:
     vpn = pair(client="ping-exit 30", connect=False)
     vpn.client.start()

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.udp_sockets import udp_socket
 from twistvpn.compiled import find
 from twistvpn.interfaces import Multihome, Run
 from twistvpn.link.datagrams import GRO_SIZE, SOL_UDP, UDP_GRO, DatagramReader
@@ -42,16 +43,6 @@ def compiled(sock: socket.socket, control_size: int, multihome: Multihome = Mult
 
 
 READERS: tuple[OpenReader, ...] = (DatagramReader, compiled)
-
-
-def udp_socket(stack: ExitStack, host: str = "127.0.0.1") -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-    if family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-    sock.bind((host, 0))
-    return sock
 
 
 def read_all(

@@ -22,6 +22,7 @@ from twistvpn.control.verify import tls_failure_words
 from twistvpn.errors import ConfigError, KeyGone, NegotiationError, PushRejected
 from twistvpn.interfaces import ILinkReceiver
 from twistvpn.link.addresses import readable
+from twistvpn.link.connections import cancel
 from twistvpn.point_to_point import is_for_many
 from twistvpn.runs import is_data, uniform_parts
 from twistvpn.verbosity import log_observer
@@ -401,8 +402,7 @@ class ClientConnection:
 
     def _say_no_more(self) -> None:
         self._pull.stop()
-        if self._goodbyes is not None and self._goodbyes.active():
-            self._goodbyes.cancel()
+        cancel(self._goodbyes)
 
     def _end(self, why: str, ending: Ending) -> None:
         self._say_no_more()

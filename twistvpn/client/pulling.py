@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from twistvpn.control.push import MAX_PUSHED, PushedOptions, filter_pushed, parse_pushed
 from twistvpn.control.push_update import PendingUpdate
 from twistvpn.errors import PushRejected
+from twistvpn.link.connections import cancel
 from twistvpn.wire.messages import MORE_FOLLOWS, PushReply, PushRequest, PushUpdate, encode_message
 
 if TYPE_CHECKING:
@@ -70,9 +71,8 @@ class Pull:
         """Ask no more, and look nothing up."""
         if self._names is not None:
             self._names.cancel()
-        timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
+        cancel(self._timer)
+        self._timer = None
 
     def _ask(self) -> None:
         if self._clock.seconds() >= self._give_up_at:

@@ -22,6 +22,7 @@ from twistvpn.data import kernel
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import IFrameReceiver
 from twistvpn.link.addresses import readable
+from twistvpn.link.connections import cancel
 from twistvpn.status_file import refresh_status_file
 from twistvpn.verbosity import log_observer
 
@@ -159,6 +160,7 @@ class VpnClientService(Service):
             self._cancel_timers()
             self._try_server()
         elif self._connection is not None and self.state in {ClientState.JOINING, ClientState.CONNECTED}:
+            self.link_broken()
             self._connection.say_goodbye("we were told to connect anew")
 
     def _write_status(self) -> None:
@@ -186,9 +188,8 @@ class VpnClientService(Service):
         return done
 
     def _cancel_timers(self) -> None:
-        for timer in (self._retry, self._poll):
-            if timer is not None and timer.active():
-                timer.cancel()
+        cancel(self._retry)
+        cancel(self._poll)
         self._retry = self._poll = None
         self.link_broken()
 

@@ -20,6 +20,7 @@ from twistvpn.errors import (
     TemporarilyRejected,
 )
 from twistvpn.interfaces import Credentials, IAuthenticator, IConversation, IIdentifier, TokenState
+from twistvpn.link.connections import cancel
 from twistvpn.wire.challenges import Challenge, decode_base64, encode_base64, open_url, parse_password, web_auth
 from twistvpn.wire.messages import MAX_OPTION, AuthFailed, AuthPending, InfoPre, PushReply, encode_message
 from twistvpn.wire.options import IvProto, iv_proto, parse_peer_info, printable
@@ -190,8 +191,7 @@ class Examination:
         decided, self._decided = self._decided, None
         if decided is None:
             return
-        if self._give_up is not None and self._give_up.active():
-            self._give_up.cancel()
+        cancel(self._give_up)
         # The authenticator first: it may be waiting for the answer.
         for waiting in (self._asked, self._answer):
             if waiting is not None and not waiting.called:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from twisted.logger import Logger, LogLevel, globalLogPublisher
 
 from tests.config_files import CLIENT_OVPN, make_files
 from twistvpn import verbosity
-from twistvpn.verbosity import level_of, log_observer, set_verb
+from twistvpn.verbosity import level_of, set_verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,7 @@ def logged() -> Iterator[list[str]]:
     globalLogPublisher.addObserver(observe)  # type: ignore[arg-type]  # a function is an observer
     yield events
     globalLogPublisher.removeObserver(observe)  # type: ignore[arg-type]
-    verbosity._predicate.clearLogLevels()
+    set_verb(4)
 
 
 def log_all(logger: Logger) -> None:
@@ -49,12 +50,12 @@ def log_all(logger: Logger) -> None:
 )
 def test_verb_says_what_of_ours_is_logged(logged: list[str], verb: int, passing: tuple[str, ...]) -> None:
     set_verb(verb)
-    log_all(Logger("twistvpn.test", observer=log_observer))
+    log_all(verbosity.Logger("twistvpn.test"))
     assert logged == [f"twistvpn {level}" for level in passing]
 
 
 def test_all_is_logged_until_verb_is_set(logged: list[str]) -> None:
-    log_all(Logger("twistvpn.test", observer=log_observer))
+    log_all(verbosity.Logger("twistvpn.test"))
     assert logged == [f"twistvpn {level}" for level in LEVELS]
 
 
@@ -71,7 +72,8 @@ def test_any_number_has_a_level(verb: int) -> None:
 
 def test_every_logger_of_the_package_obeys() -> None:
     for path in (ROOT / "twistvpn").rglob("*.py"):
-        assert "Logger()" not in path.read_text(), f"{path}: Logger(observer=log_observer)"
+        others = re.search(r"^from twisted.logger import .*\bLogger\b", path.read_text(), re.MULTILINE)
+        assert others is None, f"{path}: from twistvpn.verbosity import Logger"
 
 
 DAEMON = """

@@ -6,9 +6,7 @@ import heapq
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
-from twisted.logger import Logger
-
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -42,7 +40,7 @@ class DeadlineQueue:
     reschedule for each packet.
     """
 
-    _log = Logger(observer=log_observer)
+    _log = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock

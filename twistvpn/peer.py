@@ -10,8 +10,6 @@ from collections import Counter
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from twisted.logger import Logger
-
 from twistvpn.consistency import OccAnswers, local_occ_string
 from twistvpn.control.events import RenegotiationBegun, RenegotiationFailed, SessionFailed
 from twistvpn.control.round_trips import RoundTrips
@@ -27,7 +25,7 @@ from twistvpn.keying import Keying
 from twistvpn.precedence import PAUSE, Precedence
 from twistvpn.sizes import fit_link, largest_packet
 from twistvpn.timers import Keepalive, PeerTimers
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,7 +77,7 @@ class PeerState(Enum):
 class Peer:
     """One remote.  `link` and `address` say where it is reached now."""
 
-    _log = Logger(observer=log_observer)
+    _log = Logger()
 
     __slots__ = (
         "__weakref__",

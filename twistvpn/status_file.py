@@ -7,11 +7,9 @@ import os
 import stat
 from pathlib import Path
 
-from twisted.logger import Logger
+from twistvpn.verbosity import Logger
 
-from twistvpn.verbosity import log_observer
-
-_log = Logger(observer=log_observer)
+_log = Logger()
 
 
 def write_status_file(path: str, text: str) -> None:

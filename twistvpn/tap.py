@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.application.service import MultiService
 from twisted.internet.error import ReactorNotRunning
-from twisted.logger import Logger
 from twisted.python import usage
 
 from twistvpn.allocator import keep_freed_memory
@@ -26,7 +25,7 @@ from twistvpn.errors import ConfigError, EnvironmentRefusal
 from twistvpn.privileges import CAP_NET_ADMIN, become, find_identity, has_capability, open_error, unreadable
 from twistvpn.service import make_service
 from twistvpn.status_file import hand_over_folder, hand_over_status_file
-from twistvpn.verbosity import log_observer, set_verb
+from twistvpn.verbosity import Logger, set_verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from twistvpn.privileges import Identity
     from twistvpn.server.service import VpnServerService
 
-_log = Logger(observer=log_observer)
+_log = Logger()
 
 _MENDS = {errno.EROFS: "; under systemd etc/twistvpn.service lets us write in /run/twistvpn and /var/lib/twistvpn"}
 """What to do about an error where something shall be written."""

@@ -1,35 +1,48 @@
 """OpenVPN's `verb` as levels of Twisted's logging, for what this package logs and nothing else.
 
-Every logger of the package sends its events through `log_observer`, which lets pass what `set_verb` allows, on to
-Twisted's own publisher and so to wherever the process logs.  Until `set_verb` is called all pass: an application
-that embeds a service filters for itself.
+Every logger of the package is a `Logger` of this module, which emits what `set_verb` allows.  Until that is called all
+is emitted: an application that embeds a service filters for itself.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from twisted.logger import (
-    FilteringLogObserver,
-    LogLevel,
-    LogLevelFilterPredicate,
-    globalLogPublisher,
-)
+from twisted.logger import LogLevel
 
-_NAMESPACE = "twistvpn"
+from twisted import logger
 
-_predicate = LogLevelFilterPredicate(defaultLogLevel=LogLevel.debug)
+_LEVELS = [LogLevel.error, LogLevel.warn, LogLevel.warn, LogLevel.info, LogLevel.debug]
+"""By `verb`: 0 errors, 1 and 2 warnings too, 3 what is usual, 4 and more all."""
 
-log_observer = FilteringLogObserver(globalLogPublisher, [_predicate])
-"""Give it to every `twisted.logger.Logger` of the package."""
+_silent: set[Any] = set()
+"""The levels that are not emitted."""
+
+
+class Logger(logger.Logger):
+    """Twisted's Logger, which does not even make an event of what `verb` leaves out.
+
+    A filter behind it would cost three times as much, for each line that nobody reads.
+    """
+
+    def emit(self, level: Any, format: str | None = None, **kwargs: object) -> None:  # noqa: A002 - Twisted's name
+        """See `twisted.logger.Logger`."""
+        if level not in _silent:
+            super().emit(level, format, **kwargs)
+
+
+def tells_all() -> bool:
+    """Whether debug lines are emitted: what takes work to say need not be worked out for nobody."""
+    return LogLevel.debug not in _silent
 
 
 def level_of(verb: int) -> Any:
-    """The least `LogLevel` that is logged at `verb` 0 to 11: 0 errors, 1 and 2 warnings too, 3 what is usual, 4 all."""
-    by_verb = [LogLevel.error, LogLevel.warn, LogLevel.warn, LogLevel.info, LogLevel.debug]
-    return by_verb[max(0, min(verb, len(by_verb) - 1))]
+    """The least `LogLevel` that is logged at `verb`."""
+    return _LEVELS[max(0, min(verb, len(_LEVELS) - 1))]
 
 
 def set_verb(verb: int) -> None:
     """Log what `verb` asks for, in this process."""
-    _predicate.setLogLevelForNamespace(_NAMESPACE, level_of(verb))
+    least = level_of(verb)
+    _silent.clear()
+    _silent.update(level for level in LogLevel.iterconstants() if level < least)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from OpenSSL import SSL
 from service_identity import VerificationError
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from twistvpn.client.data_format import choose_compression, data_terms
@@ -25,7 +24,7 @@ from twistvpn.link.addresses import readable
 from twistvpn.link.connections import cancel
 from twistvpn.point_to_point import is_for_many
 from twistvpn.runs import is_data, uniform_parts
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 from twistvpn.wire.challenges import parse_dynamic
 from twistvpn.wire.messages import (
     AuthFailed,
@@ -40,7 +39,7 @@ from twistvpn.wire.messages import (
     decode_message,
     encode_message,
 )
-from twistvpn.wire.options import parse_peer_info, printable
+from twistvpn.wire.options import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -108,7 +107,7 @@ def _why_lost(reason: Failure) -> str:
 class ClientConnection:
     """Follows one server.  It is the peer's handler and the link's receiver."""
 
-    log = Logger(observer=log_observer)
+    log = Logger()
 
     def __init__(
         self, owner: ConnectionOwner, settings: Settings, clock: IReactorTime, names: PulledNames | None = None
@@ -235,7 +234,7 @@ class ClientConnection:
             self.log.warn("the server's options: {difference}", difference=printable(useless))
         mode = self._settings.point_to_point
         if mode is not None:
-            if is_for_many(parse_peer_info(event.remote.peer_info), self._server_occ):
+            if is_for_many(event.peer_info, self._server_occ):
                 self.log.warn(
                     "the other end seems to be a server for many, which lets nothing through to who does not ask for "
                     "its options; if so, write client in the place of tls-client and ifconfig"

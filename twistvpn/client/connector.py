@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import ensureDeferred
-from twisted.logger import Logger
 
 from twistvpn import point_to_point
 from twistvpn.client.connection import ClientConnection
@@ -22,7 +21,7 @@ from twistvpn.control.verify import TlsContexts, validity_problem
 from twistvpn.deadlines import DeadlineQueue
 from twistvpn.link.stream import largest_frame
 from twistvpn.peer import build_peer
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 from twistvpn.wire.keymethod import KeyMethod2, KeySource
 from twistvpn.wire.options import format_peer_info
 from twistvpn.wire.roles import Role
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 class Connector:
     """Connects with servers as the settings say.  `links` replaces the sockets."""
 
-    log = Logger(observer=log_observer)
+    log = Logger()
 
     def __init__(self, reactor: Any, settings: Settings, links: Links | None) -> None:
         assert settings.client is not None

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import ConnectionDone
-from twisted.logger import Logger
 
 from twistvpn.errors import TwistvpnError
 from twistvpn.interfaces import Question
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 from twistvpn.wire.challenges import ANSWER_WANTED, ECHO, Challenge, parse_dynamic, static_password
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ class Login:
     Before a connection `prepare` asks the user for what is missing; `shown` is what goes into each key exchange.
     """
 
-    log = Logger(observer=log_observer)
+    log = Logger()
 
     def __init__(self, settings: ClientSettings, prompt: IUserPrompt | None) -> None:
         self.prompt = prompt

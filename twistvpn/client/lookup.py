@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import gatherResults
-from twisted.logger import Logger
 
 from twistvpn.control.pulled_names import names_in, with_addresses
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ class PulledNames:
     `look_up` gives the IPv4 addresses of a name, and fails where it has none.
     """
 
-    log = Logger(observer=log_observer)
+    log = Logger()
 
     def __init__(self, look_up: Callable[[str], Deferred[list[str]]], clock: IReactorTime) -> None:
         self._look_up = look_up

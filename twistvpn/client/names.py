@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.logger import Logger
-
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.nameservers import DnsSettings
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 from twistvpn.wire.dns import read_dns
 
 if TYPE_CHECKING:
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 class NameServers:
     """Hands name servers and domains to `configurator`; without one they are logged, for somebody else to set."""
 
-    log = Logger(observer=log_observer)
+    log = Logger()
 
     def __init__(self, client: ClientSettings, configurator: IDnsConfigurator | None) -> None:
         self._client = client

@@ -14,13 +14,11 @@ from ipaddress import (
 )
 from typing import TYPE_CHECKING
 
-from twisted.logger import Logger
-
 from twistvpn.control.push import NET_GATEWAY, VPN_GATEWAY, PushedRoute
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import DeviceType
 from twistvpn.tun.rtnetlink import NextHop
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -60,7 +58,7 @@ class ClientNetwork:
     cannot be set is logged and left out, as stock clients do.
     """
 
-    log = Logger(observer=log_observer)
+    log = Logger()
 
     def __init__(self, settings: Settings, configurator: NetworkConfigurator, ifname: str) -> None:
         self._settings = settings

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError, maybeDeferred
-from twisted.logger import Logger
 
 from twistvpn.interfaces import Question
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 from twistvpn.wire.challenges import ANSWER_WANTED, ECHO, Challenge, WebPage, encode_base64, parse_info
 from twistvpn.wire.messages import CrResponse, Info, InfoPre, encode_message
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 class Questions:
     """Those of one connection.  `say` sends a control message; without a `prompt` everything is for the log alone."""
 
-    log = Logger(observer=log_observer)
+    log = Logger()
 
     def __init__(self, prompt: IUserPrompt | None, say: Callable[[str], None]) -> None:
         self._prompt = prompt

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from twistvpn.client.connector import Connector
@@ -24,7 +23,7 @@ from twistvpn.interfaces import IFrameReceiver
 from twistvpn.link.addresses import readable
 from twistvpn.link.connections import cancel
 from twistvpn.status_file import refresh_status_file
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,7 +79,7 @@ class VpnClientService(Service):
     for names; None leaves that to somebody else.
     """
 
-    log = Logger(observer=log_observer)
+    log = Logger()
 
     def __init__(
         self,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.logger import Logger
-
 from twistvpn.config.settings import ControlWrapping
 from twistvpn.link.connections import cancel
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -23,7 +21,7 @@ PATIENCE = 10.0
 class Unanswered:
     """Tells once, soon or at the latest when one try ends, what may be wrong where no answer has come to it."""
 
-    log = Logger(observer=log_observer)
+    log = Logger()
 
     def __init__(self, peer: Peer, server: str, control: ControlSettings, clock: IReactorTime) -> None:
         """`server` is what people call `peer`."""

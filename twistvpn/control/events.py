@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from twistvpn.control.verify import common_name
+from twistvpn.wire.options import parse_peer_info
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -28,6 +29,11 @@ class KeyEstablished:
     """Seconds since the epoch when this end began to negotiate it."""
     client_key: ClientKeyMetadata | None = None
     """What the client's own tls-crypt-v2 key has told the server."""
+
+    @cached_property
+    def peer_info(self) -> dict[str, str]:
+        """What the peer tells of itself."""
+        return parse_peer_info(self.remote.peer_info)
 
     @cached_property
     def common_name(self) -> str | None:

@@ -114,7 +114,7 @@ class Negotiation:
     @property
     def is_unfinished(self) -> bool:
         """Whether the key exchange is still under way."""
-        return self.state in {State.RESETTING, State.HANDSHAKE}
+        return self.state is State.HANDSHAKE or self.state is State.RESETTING
 
     def advance(self, occurred: Input) -> None:
         """Move along `TRANSITIONS`; raises `MalformedPacket` for what may not happen now."""

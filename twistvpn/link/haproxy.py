@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
-from twisted.logger import Logger
 from twisted.protocols.haproxy import proxyEndpoint
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from zope.interface import implementer
 
 from twistvpn.link.addresses import readable
 from twistvpn.link.stream import link_address
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -54,7 +53,7 @@ class _Guarded:
 
 
 class _Guard(ProtocolWrapper):
-    _log = Logger(observer=log_observer)
+    _log = Logger()
 
     def dataReceived(self, data: bytes) -> None:
         try:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolNegotiationFactory, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from twistvpn.link.addresses import readable
@@ -21,7 +20,7 @@ from twistvpn.link.connections import abort, cancel
 from twistvpn.link.relay import RelayEnd
 from twistvpn.link.single import SingleFactory
 from twistvpn.link.stream import IDLE_TIMEOUT, StreamLink, link_address
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 from twistvpn.wire.framing import Opening, judge_opening
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class PortShare:
     as our end of it and holding the client's address, as stock has it; None for none.
     """
 
-    _log = Logger(observer=log_observer)
+    _log = Logger()
 
     def __init__(
         self, endpoint: IStreamClientEndpoint, described: str, clock: IReactorTime, journal: str | None = None

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from twistvpn.interfaces import ILink, ILinkReceiver, Run
@@ -25,7 +24,7 @@ from twistvpn.link.proxies import (
 )
 from twistvpn.link.single import SingleFactory
 from twistvpn.link.udp import UdpLink
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 from twistvpn.wire.framing import runs_of
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
     from twistvpn.interfaces import Address, Buffer
 
-_log = Logger(observer=log_observer)
+_log = Logger()
 
 _WHOLE = b"\0\0\0"
 """Two reserved bytes, and the number of a fragment: none."""

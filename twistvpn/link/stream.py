@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from twistvpn.errors import MalformedPacket
@@ -24,7 +23,7 @@ from twistvpn.link.addresses import canonical_host, readable
 from twistvpn.link.connections import abort, cancel
 from twistvpn.link.sockets import set_tos
 from twistvpn.link.strangers import Strangers
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 from twistvpn.wire.framing import Deframer, frame_one, frame_run, runs_of
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class StreamLink(Protocol):
     the one that ended the stream.
     """
 
-    _log = Logger(observer=log_observer)
+    _log = Logger()
     is_stream = True
     header_size = 0
     local = "stream"

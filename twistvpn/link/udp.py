@@ -17,7 +17,6 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReadWriteDescriptor
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -27,7 +26,7 @@ from twistvpn.link.datagrams import GRO_SIZE, MAX_DATAGRAM, SOL_UDP, UDP_GRO, Op
 from twistvpn.link.gathering import Gathering
 from twistvpn.link.multihome import CONTROL_SIZE, MultihomedSender
 from twistvpn.link.sockets import set_tos
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,7 +87,7 @@ class UdpLink:
     `receiver.link_lost` is called when the socket fails, not after `close`.
     """
 
-    _log = Logger(observer=log_observer)
+    _log = Logger()
     is_stream = False
     header_size = 0
 

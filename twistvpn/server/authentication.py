@@ -23,7 +23,7 @@ from twistvpn.interfaces import Credentials, IAuthenticator, IConversation, IIde
 from twistvpn.link.connections import cancel
 from twistvpn.wire.challenges import Challenge, decode_base64, encode_base64, open_url, parse_password, web_auth
 from twistvpn.wire.messages import MAX_OPTION, AuthFailed, AuthPending, InfoPre, PushReply, encode_message
-from twistvpn.wire.options import IvProto, iv_proto, parse_peer_info, printable
+from twistvpn.wire.options import IvProto, iv_proto, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -156,7 +156,7 @@ class Examination:
         self._decided: Deferred[str] | None = None
         self._give_up: IDelayedCall | None = None
         remote = event.remote
-        info = parse_peer_info(remote.peer_info)
+        info = event.peer_info
         self._can = iv_proto(info)
         self.methods: Collection[str] = frozenset(filter(None, info.get("IV_SSO", "").split(",")))
         password, response, state_id = parse_password(remote.password)
@@ -165,7 +165,7 @@ class Examination:
             remote.username,
             password,
             address,
-            info,
+            dict(info),
             response,
             state_id,
             client_key=event.client_key,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
-from twisted.logger import Logger
-
 from twistvpn.consistency import option_differences, useless_difference
 from twistvpn.control.session import KeyEstablished, MessageReceived, RenegotiationFailed, SessionFailed
 from twistvpn.control.verify import tls_failure_words
@@ -15,7 +13,7 @@ from twistvpn.overrides import ALIKE
 from twistvpn.server.authentication import refusal
 from twistvpn.server.framing import choose_framing
 from twistvpn.server.offers import Agreement, agree
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger, tells_all
 from twistvpn.wire.messages import (
     CrResponse,
     Exit,
@@ -27,7 +25,7 @@ from twistvpn.wire.messages import (
     encode_message,
     split_push,
 )
-from twistvpn.wire.options import IvProto, iv_proto, parse_peer_info, printable
+from twistvpn.wire.options import IvProto, iv_proto, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +96,7 @@ class ServerConnection:
     `identity` names it once it is authenticated; `lease` and `peer_id` are there once it is admitted.
     """
 
-    log = Logger(observer=log_observer)
+    log = Logger()
 
     def __init__(self, host: ConnectionHost, clock: IReactorTime, described: str) -> None:
         self.identity: str | None = None
@@ -233,11 +231,12 @@ class ServerConnection:
     def _begin(self, event: KeyEstablished) -> None:
         self.stage = Stage.AUTHENTICATING
         self._common_name = event.common_name
-        self.peer_info = parse_peer_info(event.remote.peer_info)
+        self.peer_info = event.peer_info
         self.certificate_serial = None if event.certificate is None else event.certificate.serial_number
         self._occ = event.remote.options
-        for difference in option_differences(self._host.settings, self.peer.link, self._occ):
-            self.log.debug("{client}: {difference}", client=self, difference=printable(difference))
+        if tells_all():
+            for difference in option_differences(self._host.settings, self.peer.link, self._occ):
+                self.log.debug("{client}: {difference}", client=self, difference=printable(difference))
         useless = useless_difference(self._host.settings, self.peer.link, self._occ)
         if useless is not None:
             self.log.warn("{client}: {difference}", client=self, difference=printable(useless))

@@ -8,14 +8,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from twisted.logger import Logger
-
 from twistvpn.config.settings import ControlWrapping
 from twistvpn.control.keys import control_key
 from twistvpn.crypto.clientkey import ServerKey, cut_wrapped_key
 from twistvpn.crypto.wrapping import ControlKey
 from twistvpn.errors import AuthenticationFailure, AuthenticationRejected
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 from twistvpn.wire.opcodes import KEY_BEARERS, OPCODE_SHIFT
 from twistvpn.wire.roles import Role
 
@@ -40,7 +38,7 @@ class ControlKeyring:
     force-cookie.
     """
 
-    _log = Logger(observer=log_observer)
+    _log = Logger()
 
     def __init__(
         self,

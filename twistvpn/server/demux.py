@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from twistvpn.control.reliable import SEND_WINDOW
@@ -20,7 +19,7 @@ from twistvpn.crypto.wrapping import packet_id_field
 from twistvpn.errors import AuthenticationFailure, ForeignControlKey, WireError
 from twistvpn.interfaces import ILinkReceiver
 from twistvpn.runs import is_data, uniform_parts
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 from twistvpn.wire.earlyneg import EarlyFlag, encode_early_flags, is_announced
 from twistvpn.wire.opcodes import CLIENT_RESETS, KEY_BEARERS, OPCODE_SHIFT, Opcode
 from twistvpn.wire.packets import HEADER_SIZE, ControlPacket
@@ -67,7 +66,7 @@ class PeerOpener(Protocol):
 class Demux:
     """Hands what links receive to peers.  `drops` counts what had no peer, by reason."""
 
-    log = Logger(observer=log_observer)
+    log = Logger()
 
     def __init__(
         self,

@@ -13,7 +13,6 @@ from weakref import WeakSet
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -45,7 +44,7 @@ from twistvpn.server.offers import network_options
 from twistvpn.server.point_to_point import PointToPointConnection
 from twistvpn.server.protocol import ClientAddress, ClientProtocol, TunnelTransport
 from twistvpn.server.roster import Roster
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger, tells_all
 from twistvpn.wire.compression import Compression
 from twistvpn.wire.keymethod import KeyMethod2, KeySource
 from twistvpn.wire.options import format_peer_info
@@ -82,7 +81,7 @@ class VpnFactory(Factory):
 
     protocol: type[ClientProtocol] = ClientProtocol  # type: ignore[assignment]  # a BaseProtocol, as there is no byte stream
     noisy = False
-    log = Logger(observer=log_observer)
+    log = Logger()
 
     def __init__(
         self,
@@ -236,8 +235,9 @@ class VpnFactory(Factory):
             protection=peer.protection,
             portrait=connection.portrait,
         )
-        told = ", ".join(map("=".join, connection.peer_info.items()))
-        self.log.debug("{client}: peer info: {told}", client=connection, told=told)
+        if tells_all():
+            told = ", ".join(map("=".join, connection.peer_info.items()))
+            self.log.debug("{client}: peer info: {told}", client=connection, told=told)
 
     def _set_timers(self, connection: ServerConnection) -> None:
         """The client's own keepalive and limits where it has them, else everybody's."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.logger import Logger
-
 from twistvpn.errors import AuthenticationRejected
 from twistvpn.link.addresses import readable
 from twistvpn.server.limits import FrequencyLimit
 from twistvpn.server.point_to_point import addresses_of, comes_from
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 from twistvpn.wire.options import printable
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ class Gate:
     `remote` of point-to-point mode does not resolve.
     """
 
-    log = Logger(observer=log_observer)
+    log = Logger()
 
     def __init__(self, settings: Settings, keyring: ControlKeyring, demux: Demux, drops: Counter[str]) -> None:
         assert settings.server is not None

@@ -11,10 +11,8 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twisted.logger import Logger
-
 from twistvpn.status_file import write_status_file
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 
 if TYPE_CHECKING:
     from twistvpn.config.settings import PoolPersistence
@@ -61,7 +59,7 @@ class LeaseFile:
     What is wrong with the file is logged, and the server goes on without what could not be read or written.
     """
 
-    log = Logger(observer=log_observer)
+    log = Logger()
 
     def __init__(self, settings: PoolPersistence, pool: AddressPool) -> None:
         self._path = settings.path

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.logger import Logger
 
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import NOTHING_ASKED, SocketOptions
@@ -17,7 +16,7 @@ from twistvpn.link.sockets import PreparedReactor, listen_tcp, open_udp_socket
 from twistvpn.link.strangers import Strangers
 from twistvpn.link.stream import MAX_FRAME, StreamLinkFactory, describe
 from twistvpn.link.udp import UdpLink
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 
 if TYPE_CHECKING:
     import socket
@@ -71,7 +70,7 @@ class Listeners:
     stream and is not OpenVPN goes to `share`.  `max_frame` is the bytes of a packet on a stream at most.
     """
 
-    log = Logger(observer=log_observer)
+    log = Logger()
 
     def __init__(
         self,

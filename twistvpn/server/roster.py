@@ -5,13 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from twisted.logger import Logger
-
 from twistvpn.errors import AuthenticationRejected, ConfigError, TemporarilyRejected
 from twistvpn.overrides import ALIKE
 from twistvpn.server.addresses import AddressBook
 from twistvpn.server.peer_ids import PeerIds
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 class Roster:
     """The clients that have authenticated.  `client_settings` knows what is different for single ones."""
 
-    log = Logger(observer=log_observer)
+    log = Logger()
 
     def __init__(
         self, server: ServerSettings, pool: IPool | None, client_settings: IClientSettings | None, clock: IReactorTime

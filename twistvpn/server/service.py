@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 
 from twistvpn.config.settings import own_addresses
 from twistvpn.control.push import NET_GATEWAY, VPN_GATEWAY
@@ -30,7 +29,7 @@ from twistvpn.server.listening import Listeners, make_port_share
 from twistvpn.server.pool import AddressPool, pool_range
 from twistvpn.server.status import format_status
 from twistvpn.status_file import refresh_status_file
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +87,7 @@ class VpnServerService(Service):
     about clients with tls-crypt-v2 keys.  `client_settings` knows what is different for single clients; None: nothing.
     """
 
-    log = Logger(observer=log_observer)
+    log = Logger()
 
     def __init__(
         self,

@@ -17,21 +17,20 @@ from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IReadDescriptor
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twistvpn.compiled import wanted
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.interfaces import NO_OFFLOAD, VNET_HEADER_SIZE, Buffer, DeviceType, Frame, IFrameReceiver, ITun
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from twisted.internet.interfaces import IReactorFDSet
 
-_log = Logger(observer=log_observer)
+_log = Logger()
 
 CLONE_DEVICE = "/dev/net/tun"
 

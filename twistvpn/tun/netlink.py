@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
-from twisted.logger import Logger
 
 from twistvpn.errors import EnvironmentRefusal
 from twistvpn.tun.rtnetlink import FAMILY, NextHop, in_words, index_of, interface_of, network_of, next_hop, run
-from twistvpn.verbosity import log_observer
+from twistvpn.verbosity import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +59,7 @@ class NetworkConfigurator:
     It needs CAP_NET_ADMIN for what changes something, also after privileges were shed.
     """
 
-    _log = Logger(observer=log_observer)
+    _log = Logger()
 
     def __init__(self, open_netlink: Callable[[], Netlink] = IPRoute) -> None:
         self._open_netlink = open_netlink

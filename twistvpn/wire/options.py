@@ -166,9 +166,10 @@ _UNNAMED_CIPHER = _OCC_CIPHERS["BF-CBC"]
 _TAP_EXTRA = 32
 """Bytes that peers count to the MTU of a tap, for the Ethernet header and what may stand beside it."""
 _OCC_STRINGS = 64
-"""Read OCC strings that are kept."""
+"""OCC strings that are kept, written and read ones: a handshake has the same few as the one before."""
 
 
+@lru_cache(_OCC_STRINGS)
 def occ_string(
     role: Role,
     transport: Literal["udp", "tcp"],
@@ -232,10 +233,7 @@ def with_comp_lzo(occ: str) -> str:
 
 @lru_cache(_OCC_STRINGS)
 def parse_occ(text: str) -> Mapping[str, str]:
-    """Read the items of an OCC string, name to value ('' where there is none); the first of a repeated one counts.
-
-    A handshake asks for the same few strings again and again, and so do most clients of a server.
-    """
+    """Read the items of an OCC string, name to value ('' where there is none); the first of a repeated one counts."""
     items: dict[str, str] = {}
     for item in split_options(text):
         name, _, value = item.partition(" ")

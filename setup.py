@@ -4,6 +4,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
+CRYPTO = Path("twistvpn/crypto/csrc")
 DATA = Path("twistvpn/data/csrc")
 LINK = Path("twistvpn/link/csrc")
 TUN = Path("twistvpn/tun/csrc")
@@ -13,9 +14,17 @@ FLAGS = ["-std=gnu11", "-O3"]
 setup(
     ext_modules=[
         Extension(
+            "twistvpn.crypto._siv",
+            sources=sorted(map(str, CRYPTO.glob("*.c"))),
+            depends=sorted(map(str, CRYPTO.glob("*.h"))),
+            libraries=["crypto"],
+            extra_compile_args=FLAGS,
+            optional=True,
+        ),
+        Extension(
             "twistvpn.data._kernel",
-            sources=sorted(map(str, DATA.glob("*.c"))),
-            depends=HEADERS,
+            sources=[*sorted(map(str, DATA.glob("*.c"))), str(CRYPTO / "mac.c")],
+            depends=[*HEADERS, str(CRYPTO / "mac.h")],
             libraries=["crypto"],
             extra_compile_args=FLAGS,
             optional=True,

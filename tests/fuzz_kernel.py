@@ -1,4 +1,4 @@
-"""Fuzz the compiled kernel under AddressSanitizer and UBSan, comparing it with the pure one.
+"""Fuzz the compiled kernel and tls-crypt under AddressSanitizer and UBSan, comparing them with the pure ones.
 
     python tests/fuzz_kernel.py [--seconds N] [--seed N]
 
@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.inner_packets import tcp, udp
 from tests.packet_formats import KINDS
 from tests.sanitized import Module, main
+from twistvpn.crypto.siv import PureSivKeys
 from twistvpn.data import pure
 from twistvpn.data.messages import OCC_MAGIC, PING
 from twistvpn.data.offload import VnetHeader
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from random import Random
 
+    from twistvpn.crypto.siv import SivKeys
     from twistvpn.data.kernel import Kernel
     from twistvpn.interfaces import Buffer
 
-KERNEL = Module("twistvpn.data._kernel", ["twistvpn/data/csrc/*.c"], ["crypto"])
+KERNEL = Module("twistvpn.data._kernel", ["twistvpn/data/csrc/*.c", "twistvpn/crypto/csrc/mac.c"], ["crypto"])
+SIV = Module("twistvpn.crypto._siv", ["twistvpn/crypto/csrc/*.c"], ["crypto"])
 IPV4, IPV6 = ("10.8.0.2", "10.8.0.1"), ("fd00::2", "fd00::1")
 INTERESTING = (0, 1, 2, 5, 6, 7, 10, 16, 19, 20, 21, 24, 39, 40, 41, 48, 60, 100, 255, 256, 0x7FFF, 0x8000, 0xFFFF)
 
@@ -211,14 +214,36 @@ def fuzz_keys(kernel: Kernel, make: Generator) -> None:
                 each.advance(each.epoch + step)  # type: ignore[attr-defined]
 
 
+def fuzz_siv(keys: Callable[[bytes, bytes], SivKeys], make: Generator) -> None:
+    """Seal a control packet, spoil it and open it."""
+    choose = make.random
+    sizes = (0, 1, 31, 32, 32, 32, 64)
+    cipher, hmac = (choose.randbytes(choose.choice(sizes)) for _ in range(2))
+    same(lambda: type(keys(cipher, hmac)) and None, lambda: type(PureSivKeys(cipher, hmac)) and None)
+    if min(len(cipher), len(hmac)) < 32:
+        return
+    ours, theirs = keys(cipher, hmac), PureSivKeys(cipher, hmac)
+    for _ in range(3):
+        associated, text = (choose.randbytes(choose.choice((0, 1, 17, 100, 1250))) for _ in range(2))
+        sealed = ours.seal(associated, text)
+        assert sealed == theirs.seal(associated, text)
+        data = bytearray(sealed)
+        if choose.random() < 0.5:
+            data[choose.randrange(len(data))] ^= choose.randrange(256)
+        if choose.random() < 0.3:
+            del data[choose.randrange(len(data)) :]
+        assert ours.open(associated, bytes(data)) == theirs.open(associated, bytes(data))
+
+
 def fuzz(modules: Mapping[str, Any], seed: int) -> None:
-    """Fuzz the module."""
+    """Fuzz the modules."""
     kernel: Kernel = modules[KERNEL.name]
     make = Generator(seed)
     fuzz_packets(kernel, make)
     fuzz_ethernet(kernel, make)
     fuzz_keys(kernel, make)
+    fuzz_siv(modules[SIV.name].SivKeys, make)
 
 
 if __name__ == "__main__":
-    main(__doc__, [KERNEL], fuzz)
+    main(__doc__, [KERNEL, SIV], fuzz)

@@ -11,14 +11,13 @@ So the server keeps nothing for its clients.  Key files are PEM.  Source: wire-p
 
 from __future__ import annotations
 
-import hmac
 import os
 import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from twistvpn.crypto.pem import find_block, from_pem, to_pem
-from twistvpn.crypto.siv import TAG_SIZE, SivKeys
+from twistvpn.crypto.siv import TAG_SIZE, siv_keys
 from twistvpn.crypto.statickey import KEY_SIZE, PART_SIZE, StaticKey
 from twistvpn.errors import AuthenticationFailure, ConfigError, MalformedPacket
 from twistvpn.interfaces import TIMESTAMP_METADATA, USER_METADATA, ClientKeyMetadata
@@ -88,7 +87,7 @@ class ServerKey:
         if len(data) != SERVER_KEY_SIZE:
             raise ConfigError(f"a tls-crypt-v2 server key has {SERVER_KEY_SIZE} bytes, this one has {len(data)}")
         self._data = data
-        self._keys = SivKeys(data[:PART_SIZE], data[PART_SIZE:])
+        self._keys = siv_keys(data[:PART_SIZE], data[PART_SIZE:])
 
     @classmethod
     def generate(cls) -> ServerKey:
@@ -114,14 +113,12 @@ class ServerKey:
         kind = b"" if metadata.kind is None else bytes((metadata.kind,))
         clear = key.data + kind + metadata.data
         size = _SIZE.pack(TAG_SIZE + len(clear) + _SIZE.size)
-        tag = self._keys.tag(size + clear)
-        return b"".join((tag, self._keys.crypt(tag, clear), size))
+        return self._keys.seal(size, clear) + size
 
     def unwrap(self, wrapped: bytes) -> tuple[StaticKey, ClientKeyMetadata]:
         """Open a wrapped key, whole as `cut_wrapped_key` gives it.  Raises `AuthenticationFailure`."""
-        tag, size = wrapped[:TAG_SIZE], wrapped[-_SIZE.size :]
-        clear = self._keys.crypt(tag, wrapped[TAG_SIZE : -_SIZE.size])
-        if not hmac.compare_digest(self._keys.tag(size + clear), tag):
+        clear = self._keys.open(wrapped[-_SIZE.size :], wrapped[: -_SIZE.size])
+        if clear is None:
             raise AuthenticationFailure("a client key that was not wrapped under this server's key")
         metadata = clear[KEY_SIZE:]
         return StaticKey(clear[:KEY_SIZE]), ClientKeyMetadata(metadata[0] if metadata else None, metadata[1:])

@@ -6,36 +6,72 @@ Source: wire-protocol draft, "TLS-Crypt"; RFC 5297 for the idea.
 
 from __future__ import annotations
 
+import hmac as rfc2104
+from typing import TYPE_CHECKING, Protocol, cast
+
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 
+from twistvpn.compiled import wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 TAG_SIZE = 32
 _IV_SIZE = 16
 _KEY_SIZE = 32
 
 
-class SivKeys:
-    """One direction's keys for cipher and HMAC: the first 32 bytes of each are used.
+class SivKeys(Protocol):
+    """One direction's keys for cipher and HMAC, which are kept worked in.  Not for several threads at once."""
 
-    Both are kept with their keys set, which costs more than a packet does.  Not for several threads.
-    """
+    def seal(self, associated: bytes, text: bytes, /) -> bytes:
+        """Return the tag, which is that of `associated` and `text`, and behind it the ciphertext of `text`."""
+
+    def open(self, associated: bytes, sealed: bytes, /) -> bytes | None:
+        """Return the text that was sealed, None where it is not authentic."""
+
+
+class PureSivKeys:
+    """The same in Python; it raises `ValueError` for keys of fewer than 32 bytes, of which the first 32 count."""
 
     __slots__ = ("_cipher", "_hmac")
 
     def __init__(self, cipher: bytes, hmac: bytes) -> None:
+        if min(len(cipher), len(hmac)) < _KEY_SIZE:
+            raise ValueError(f"a key is shorter than {_KEY_SIZE} bytes")
         self._cipher = Cipher(AES256(cipher[:_KEY_SIZE]), CTR(bytes(_IV_SIZE))).encryptor()
         self._hmac = HMAC(hmac[:_KEY_SIZE], SHA256())
 
-    def tag(self, clear: bytes) -> bytes:
-        """Return the HMAC of what is signed."""
+    def seal(self, associated: bytes, text: bytes, /) -> bytes:
+        """See `SivKeys`."""
+        tag = self._tag(associated, text)
+        return tag + self._crypt(tag, text)
+
+    def open(self, associated: bytes, sealed: bytes, /) -> bytes | None:
+        """See `SivKeys`."""
+        tag = sealed[:TAG_SIZE]
+        if len(tag) < TAG_SIZE:
+            return None
+        text = self._crypt(tag, sealed[TAG_SIZE:])
+        return text if rfc2104.compare_digest(self._tag(associated, text), tag) else None
+
+    def _tag(self, associated: bytes, text: bytes) -> bytes:
         keyed = self._hmac.copy()
-        keyed.update(clear)
+        keyed.update(associated)
+        keyed.update(text)
         return keyed.finalize()
 
-    def crypt(self, tag: bytes, body: bytes) -> bytes:
-        """Encrypt or decrypt the body that has this tag."""
+    def _crypt(self, tag: bytes, text: bytes) -> bytes:
         self._cipher.reset_nonce(tag[:_IV_SIZE])
-        return self._cipher.update(body)
+        return self._cipher.update(text)
+
+
+_compiled = wanted("twistvpn.crypto._siv")
+siv_keys: Callable[[bytes, bytes], SivKeys] = (
+    PureSivKeys if _compiled is None else cast("Callable[[bytes, bytes], SivKeys]", _compiled.SivKeys)
+)
+"""Make keys of a cipher's and an HMAC's bytes: compiled where that could be built."""

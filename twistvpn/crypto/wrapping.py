@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from twistvpn.crypto.clientkey import cut_wrapped_key
 from twistvpn.crypto.digests import hashlib_name
 from twistvpn.crypto.replay import ControlReplayWindow
-from twistvpn.crypto.siv import TAG_SIZE, SivKeys
+from twistvpn.crypto.siv import TAG_SIZE, siv_keys
 from twistvpn.crypto.statickey import KeyDirection, StaticKey
 from twistvpn.errors import AuthenticationFailure, MalformedPacket, PacketIdExhausted
 from twistvpn.wire.earlyneg import FIRST_PACKET_ID
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from twistvpn.interfaces import Buffer, ClientKeyMetadata
 
 _PACKET_ID = struct.Struct(">II")
+_TAG_START = HEADER_SIZE + _PACKET_ID.size
+"""Where tls-crypt's tag is."""
 _MAX_U32 = 0xFFFFFFFF
 
 
@@ -239,24 +241,20 @@ class _TlsCryptKey(ControlKey):
     def __init__(self, key: StaticKey, direction: KeyDirection) -> None:
         super().__init__(key)
         self._send, self._receive = (
-            SivKeys(key.cipher(pair), key.hmac(pair)) for pair in (direction.outgoing, direction.incoming)
+            siv_keys(key.cipher(pair), key.hmac(pair)) for pair in (direction.outgoing, direction.incoming)
         )
 
     def seal(self, packet: ControlPacket, packet_id: bytes) -> bytes:
-        clear, body = encode_header(packet) + packet_id, encode_body(packet)
-        tag = self._send.tag(clear + body)
-        return b"".join((clear, tag, self._send.crypt(tag, body)))
+        clear = encode_header(packet) + packet_id
+        return clear + self._send.seal(clear, encode_body(packet))
 
     def open(self, datagram: Buffer) -> Opened:
         header = decode_header(datagram)
         data = bytes(datagram)
-        tag_start = HEADER_SIZE + _PACKET_ID.size
-        body_start = tag_start + TAG_SIZE
-        if len(data) < body_start:
+        if len(data) < HEADER_SIZE + self.overhead:
             raise MalformedPacket("too short for tls-crypt")
-        tag = data[tag_start:body_start]
-        body = self._receive.crypt(tag, data[body_start:])
-        if not hmac.compare_digest(self._receive.tag(data[:tag_start] + body), tag):
+        body = self._receive.open(data[:_TAG_START], data[_TAG_START:])
+        if body is None:
             raise AuthenticationFailure("the tag of tls-crypt does not verify")
         return Opened(decode_body(*header, body), _PACKET_ID.unpack_from(data, HEADER_SIZE))
 

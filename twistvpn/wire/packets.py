@@ -27,6 +27,9 @@ MAX_ACKS = 8
 """A receiver refuses more acknowledgements than this in one packet."""
 
 
+_MESSAGE_IDS = [struct.Struct(f">{count}I") for count in range(MAX_ACKS + 1)]
+
+
 class ControlPacket(NamedTuple):
     """One packet of the control channel.
 
@@ -50,11 +53,10 @@ def encode_header(packet: ControlPacket) -> bytes:
 
 def encode_body(packet: ControlPacket) -> bytes:
     """Encode everything behind the header."""
-    acks = packet.acks
-    head = struct.pack(f">B{len(acks)}I", len(acks), *acks) + (packet.remote_session_id or b"")
-    if packet.message_id is None:
-        return head
-    return b"".join((head, packet.message_id.to_bytes(4, "big"), packet.payload))
+    _, _, _, acks, remote_session_id, message_id, payload = packet
+    count = len(acks)
+    head = b"".join((bytes((count,)), _MESSAGE_IDS[count].pack(*acks), remote_session_id or b""))
+    return head if message_id is None else b"".join((head, message_id.to_bytes(4, "big"), payload))
 
 
 def decode_header(datagram: Buffer) -> tuple[Opcode, int, bytes]:
@@ -83,7 +85,7 @@ def decode_body(opcode: Opcode, key_id: int, session_id: bytes, body: Buffer) ->
     is_ack = opcode is Opcode.P_ACK_V1
     if len(body) < (end if is_ack else end + 4):
         raise MalformedPacket(f"the body of {opcode.name} ends early")
-    acks = struct.unpack_from(f">{count}I", body, 1)
+    acks = _MESSAGE_IDS[count].unpack_from(body, 1)
     remote = bytes(body[ids_end:end]) if count else None
     if is_ack:
         return ControlPacket(opcode, key_id, session_id, acks, remote)

@@ -1,14 +1,16 @@
 #include "epoch.h"
 
 #include <openssl/crypto.h>
-#include <openssl/hmac.h>
 #include <string.h>
 
-/* HKDF-Expand-Label of RFC 8446 section 7.1 with an empty context, for no more than the SECRET bytes of one digest. */
-static int expand_label(const struct secret *secret, const char *label, uint8_t *out, size_t length)
+#include "../../crypto/csrc/mac.h"
+
+/* HKDF-Expand-Label of RFC 8446 section 7.1 with an empty context, for no more than the SECRET bytes of one digest.
+ * `mac` has the secret for its key. */
+static int expand_label(struct mac *mac, const char *label, uint8_t *out, size_t length)
 {
     static const char BEFORE[] = "ovpn ";
-    uint8_t info[64], digest[EVP_MAX_MD_SIZE];
+    uint8_t info[64], digest[MAC_SIZE];
     size_t before = sizeof BEFORE - 1, size = strlen(label), at = 0;
     info[at++] = 0;
     info[at++] = (uint8_t)length;
@@ -18,8 +20,7 @@ static int expand_label(const struct secret *secret, const char *label, uint8_t 
     at += before + size;
     info[at++] = 0; /* the context's length */
     info[at++] = 1; /* the block's number */
-    unsigned made = 0;
-    if (!HMAC(EVP_sha256(), secret->bytes, SECRET, info, at, digest, &made) || made < length)
+    if (length > MAC_SIZE || !mac_tag(mac, info, at, NULL, 0, digest))
         return 0;
     memcpy(out, digest, length);
     OPENSSL_cleanse(digest, sizeof digest);
@@ -29,11 +30,11 @@ static int expand_label(const struct secret *secret, const char *label, uint8_t 
 int secret_advance(struct secret *secret, unsigned epoch)
 {
     for (; secret->epoch < epoch; secret->epoch++) {
-        uint8_t next[SECRET];
-        if (!expand_label(secret, "datakey upd", next, SECRET))
+        struct mac mac;
+        int is_made = mac_open(&mac, secret->bytes) && expand_label(&mac, "datakey upd", secret->bytes, SECRET);
+        mac_close(&mac);
+        if (!is_made)
             return 0;
-        memcpy(secret->bytes, next, SECRET);
-        OPENSSL_cleanse(next, SECRET);
     }
     return 1;
 }
@@ -46,9 +47,10 @@ void secret_forget(struct secret *secret)
 int secret_open(const struct secret *secret, struct aead *aead, enum direction direction, const struct cipher *cipher)
 {
     uint8_t key[LONGEST_KEY], iv[NONCE];
-    int is_open = expand_label(secret, "data_key", key, cipher->key_size) &&
-                  expand_label(secret, "data_iv", iv, NONCE) &&
-                  aead_open(aead, direction, cipher, EPOCH_ID, key, iv);
+    struct mac mac;
+    int is_open = mac_open(&mac, secret->bytes) && expand_label(&mac, "data_key", key, cipher->key_size) &&
+                  expand_label(&mac, "data_iv", iv, NONCE) && aead_open(aead, direction, cipher, EPOCH_ID, key, iv);
+    mac_close(&mac);
     OPENSSL_cleanse(key, sizeof key);
     OPENSSL_cleanse(iv, sizeof iv);
     return is_open;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from twisted.internet.task import Clock
@@ -10,20 +11,20 @@ from zope.interface import implementer
 from tests.certificates import client_tls, server_tls
 from twistvpn.config.settings import ControlSettings
 from twistvpn.control.round_trips import RoundTrips
-from twistvpn.control.session import ControlSession, Event, KeyEstablished, RenegotiationBegun
+from twistvpn.control.session import ControlSession, Event, KeyDerivation, KeyEstablished, RenegotiationBegun
 from twistvpn.control.tls import ControlTlsFactory
 from twistvpn.control.verify import TlsContexts
 from twistvpn.crypto.statickey import KeyDirection, StaticKey
 from twistvpn.crypto.wrapping import ControlKey
 from twistvpn.deadlines import DeadlineQueue
-from twistvpn.errors import WireError
+from twistvpn.errors import KeyGone, WireError
 from twistvpn.interfaces import Address, ILink, ILinkReceiver, Run
 from twistvpn.memory import MemoryNetwork
 from twistvpn.wire.keymethod import KeyMethod2, KeySource
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from twisted.python.failure import Failure
 
@@ -78,24 +79,33 @@ class ControlEnd:
         self.pump()
 
     def runs_received(self, link: ILink, batch: Sequence[tuple[Run, Address]]) -> None:
-        for run, _ in batch:
-            for datagram in run.datagrams():
-                self.take(bytes(datagram))
+        self.take(*[bytes(datagram) for run, _ in batch for datagram in run.datagrams()])
 
-    def take(self, datagram: bytes) -> None:
-        self.received.append(datagram)
-        now = self._clock.seconds()
+    def take(self, *datagrams: bytes) -> None:
+        """Receive a batch."""
+        for datagram in datagrams:
+            self.received.append(datagram)
+            with self._counting():
+                self._receive(datagram, self._clock.seconds())
+        with self._counting():
+            self.session.read(self._clock.seconds())
+        self.pump()
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
         try:
-            if self._begun:
-                self.session.receive_datagram(datagram, now)
-            else:
-                opened = self._key.open(datagram)
-                self._begun = True
-                self.session.accept(opened.packet.session_id, now)
-                self.session.receive_opened(opened, now)
+            yield
         except WireError as error:
             self.dropped.append(error.reason)
-        self.pump()
+
+    def _receive(self, datagram: bytes, now: float) -> None:
+        if self._begun:
+            self.session.receive_datagram(datagram, now)
+            return
+        opened = self._key.open(datagram)
+        self._begun = True
+        self.session.accept(opened.packet.session_id, now)
+        self.session.receive_opened(opened, now)
 
     def link_lost(self, link: ILink, reason: Failure) -> None:
         raise AssertionError("a memory link is not lost")
@@ -112,7 +122,9 @@ class ControlEnd:
         for event in self.session.take_events():
             self.events.append(event)
             if isinstance(event, KeyEstablished) and self.makes_data_keys:
-                self.session.data_keys_made(event.key_id)
+                with suppress(KeyGone):
+                    self.session.key_material(event.key_id, KeyDerivation.EXPORTER)
+                    self.session.data_keys_made(event.key_id)
         for datagram in self.session.datagrams_to_send(self._clock.seconds()):
             self._link.send_control(datagram, ADDRESSES[OTHER[self.role]])
         self._deadlines.schedule(self)

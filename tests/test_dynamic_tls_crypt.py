@@ -14,7 +14,7 @@ from tests.scripted_client import MODERN, ScriptedClient, serving
 from twistvpn.control.session import KeyDerivation, KeyEstablished, MessageReceived
 from twistvpn.crypto.statickey import KEY_SIZE, KeyDirection, StaticKey
 from twistvpn.crypto.wrapping import DYNAMIC_LABEL, ControlKey
-from twistvpn.errors import AuthenticationFailure, ConfigError, KeyGone
+from twistvpn.errors import AuthenticationFailure, ConfigError, KeyGone, UnknownKey
 from twistvpn.testing import pair
 from twistvpn.wire.opcodes import Opcode
 from twistvpn.wire.packets import HEADER_SIZE, ControlPacket, encode_body, encode_header
@@ -99,6 +99,15 @@ def test_it_needs_the_first_key() -> None:
     ends.client.connect()
     with pytest.raises(KeyGone):
         ends.client.session.use_dynamic_tls_crypt()
+
+
+def test_after_the_first_key_is_gone_it_takes_nothing() -> None:
+    ends = agreed("tls-crypt")
+    client, server = ends.client.session, ends.server.session
+    client.close()
+    packet = PACKET._replace(session_id=server.session_id, acks=(), remote_session_id=None)
+    with pytest.raises(UnknownKey):
+        client.receive_datagram(ControlKey.plain().new_wrapping().wrap(packet, NOW), NOW)
 
 
 def test_it_is_tls_crypt_under_both_secrets() -> None:

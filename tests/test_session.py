@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.certificates import YESTERDAY, client_tls, server_tls, tls_settings
-from tests.control_ends import ControlEnd, ControlPair
+from tests.control_ends import ADDRESSES, ControlEnd, ControlPair
 from twistvpn.config.settings import ControlSettings
+from twistvpn.control.events import RenegotiationBegun, RenegotiationFailed
+from twistvpn.control.negotiation import Input
+from twistvpn.control.reliable import Message
 from twistvpn.control.session import (
     KeyDerivation,
     KeyEstablished,
@@ -19,8 +23,12 @@ from twistvpn.control.session import (
 from twistvpn.control.verify import common_name
 from twistvpn.errors import MalformedPacket, NegotiationError, UnknownKey
 from twistvpn.pki.authority import Authority
-from twistvpn.wire.opcodes import Opcode
+from twistvpn.wire.opcodes import Opcode, first_byte
 from twistvpn.wire.packets import ControlPacket, decode_body, decode_header
+from twistvpn.wire.roles import Role
+
+if TYPE_CHECKING:
+    from twistvpn.interfaces import Address
 
 
 def keys(end: ControlEnd) -> list[int]:
@@ -287,6 +295,87 @@ def test_a_reset_in_the_middle_is_refused_and_harmless() -> None:
     assert pair.client.of(SessionFailed) == []
 
 
+def test_what_a_batch_brings_to_tls_is_answered_as_one() -> None:
+    pair = ControlPair()
+    client, server = pair.client.session, pair.server.session
+    client.connect(0.0)
+    client.datagrams_to_send(0.0)
+    reset = ControlPacket(Opcode.P_CONTROL_HARD_RESET_SERVER_V2, 0, server.session_id, (0,), client.session_id, 0)
+    client.receive(reset, 0.0)
+    server.resume(client.session_id, 0.0)
+    answers: list[int] = []
+    while not any(isinstance(event, KeyEstablished) for event in client.take_events()):
+        for one, other in ((client, server), (server, client)):
+            batch = one.datagrams_to_send(0.0)
+            for datagram in batch:
+                other.receive_datagram(datagram, 0.0)
+            other.read(0.0)
+        answers.append(len(batch))
+    # The last is the end of TLS's handshake and the server's key material, though the client's words were two packets.
+    assert answers == [2, 1]
+
+
+def hold(pair: ControlPair) -> list[bytes]:
+    """What is sent to the server from now on, which nobody receives, as nothing else."""
+    kept: list[bytes] = []
+
+    def keep(datagram: bytes, _source: Address, destination: Address) -> bool:
+        if destination == ADDRESSES[Role.SERVER]:
+            kept.append(datagram)
+        return False
+
+    pair.network.keep = keep
+    return kept
+
+
+def test_a_reset_right_behind_the_failure_of_its_key_is_another_try() -> None:
+    pair = connected()
+    pair.run(1)
+    pair.client.renegotiate()
+    pair.run_until(lambda: pair.server.of(RenegotiationBegun))
+    kept = hold(pair)
+    key = pair.client.session._keys.get(1)
+    assert key is not None
+    key.advance(Input.PEER_RESET)
+    key.deliver(Message(1, Opcode.P_CONTROL_V1, b"\x16\x03\x03\x00\x04\xff\x00\x00\x00"))
+    key.read()
+    pair.client.pump()
+    pair.client.renegotiate()
+    hello_and_alert, reset = [datagram for datagram in kept if datagram[0] >> 3 != Opcode.P_ACK_V1][:-1], kept[-1]
+    assert reset[0] >> 3 == Opcode.P_CONTROL_SOFT_RESET_V1
+    pair.network.keep = None
+    pair.server.take(*hello_and_alert, reset)
+    assert len(pair.server.of(RenegotiationFailed)) == 1
+    pair.run_until(lambda: keys(pair.client) == keys(pair.server) == [0, 1], within=10)
+
+
+def test_the_end_of_a_key_that_is_replaced_in_the_same_batch_is_not_the_sessions() -> None:
+    pair = connected()
+    pair.run(1)
+    pair.client.renegotiate()
+    old = pair.client.session._keys.get(0)
+    assert old is not None
+    kept: list[bytes] = []
+    answered: list[bool] = []
+
+    def keep(datagram: bytes, _source: Address, destination: Address) -> bool:
+        """Hold what the client says from its answer to the server's words on."""
+        if destination == ADDRESSES[Role.CLIENT]:
+            answered.append(datagram[:1] == bytes((first_byte(Opcode.P_CONTROL_V1, 1),)))
+        elif kept or (any(answered) and datagram[0] >> 3 == Opcode.P_CONTROL_V1):
+            kept.append(datagram)
+        return not kept
+
+    pair.network.keep = keep
+    pair.run_until(lambda: kept)
+    old.exchange.transport.loseConnection()  # type: ignore[union-attr]
+    pair.client.pump()
+    pair.network.keep = None
+    pair.server.take(*kept)
+    assert keys(pair.server) == [0, 1]
+    assert pair.server.of(SessionFailed) == []
+
+
 def test_a_stateless_exchange_of_resets_goes_on_where_it_stopped() -> None:
     pair = ControlPair()
     client, server = pair.client.session, pair.server.session
@@ -301,6 +390,7 @@ def test_a_stateless_exchange_of_resets_goes_on_where_it_stopped() -> None:
         for one, other in ((client, server), (server, client)):
             for datagram in one.datagrams_to_send(0.0):
                 other.receive_datagram(datagram, 0.0)
+            other.read(0.0)
     assert any(isinstance(event, KeyEstablished) for event in client.take_events())
     assert any(isinstance(event, KeyEstablished) for event in server.take_events())
     assert client.settled

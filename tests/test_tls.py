@@ -18,6 +18,7 @@ from twistvpn.control.verify import TlsContexts
 from twistvpn.wire.roles import Role
 
 if TYPE_CHECKING:
+    from cryptography import x509
     from twisted.python.failure import Failure
 
 APPLICATION_DATA = 0x17
@@ -29,6 +30,12 @@ class Recorder(Protocol):
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
         self.lost: list[Failure] = []
+
+    def certificate_verified(self, certificate: x509.Certificate) -> None:
+        pass
+
+    def certificate_refused(self, why: str) -> None:
+        raise AssertionError(why)
 
     def dataReceived(self, data: bytes) -> None:
         self.pieces.append(data)

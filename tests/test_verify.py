@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
 from tests.certificates import (
     HOST,
@@ -67,6 +67,14 @@ def test_another_authoritys_client_is_refused_by_name() -> None:
     assert "its issuer" in at_server
     assert "CN=mallory" in at_server
     assert at_client == ""
+
+
+def test_a_certificate_that_openssl_takes_and_nobody_else_can_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(_: crypto.X509) -> x509.Certificate:
+        raise ValueError("EncodedDefault")
+
+    monkeypatch.setattr(crypto.X509, "to_cryptography", unreadable)
+    assert verdicts() == ("", "the certificate cannot be read (EncodedDefault)")
 
 
 def test_an_expired_certificate_is_refused_with_its_dates() -> None:

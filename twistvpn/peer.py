@@ -188,8 +188,9 @@ class Peer:
         if self._pumping:
             self._flush()
             return
-        self._pumping, self._unanswered = True, False
+        self._pumping = True
         try:
+            self._read()
             self._hand_on_events()
             self._confirm_key()
             self._flush()
@@ -201,6 +202,14 @@ class Peer:
             self.close(self._why)
         else:
             self._reschedule()
+
+    def _read(self) -> None:
+        if self._unanswered:
+            self._unanswered = False
+            try:
+                self.session.read(self._clock.seconds())
+            except WireError as error:
+                self.drops[error.reason] += 1
 
     def _hand_on_events(self) -> None:
         while events := self.session.take_events():
@@ -378,11 +387,11 @@ class Peer:
         times = [self.session.deadline(), self._precedence.until]
         if self._state is PeerState.LINGERING:
             times.append(self._linger_until)
-            return min(when for when in times if when is not None)
-        times.append(self.timers.deadline())
-        if self.session.can_renegotiate:
-            times.append(self.timers.worn_key_due)
-        return min((when for when in times if when is not None), default=None)
+        else:
+            times.append(self.timers.deadline())
+            if self.channel.must_renegotiate and self.session.can_renegotiate:
+                times.append(self.timers.worn_key_due)
+        return min([when for when in times if when is not None], default=None)
 
     def tick(self, now: float) -> None:
         """See `deadlines.Waiter`."""

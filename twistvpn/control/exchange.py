@@ -25,6 +25,7 @@ from twistvpn.wire.keymethod import (
 )
 
 if TYPE_CHECKING:
+    from cryptography import x509
     from twisted.python.failure import Failure
 
 MAX_RECORD = 2048
@@ -63,6 +64,8 @@ class KeyExchange(TwistedProtocol):
     def __init__(self, local: KeyMethod2, listener: ExchangeListener) -> None:
         self.local = local
         self.remote: KeyMethod2 | None = None
+        self.certificate: x509.Certificate | None = None
+        """The certificate that the peer has shown and TLS has verified."""
         self._listener = listener
         self._state = _State.HANDSHAKE
         self._pending = b""
@@ -71,6 +74,10 @@ class KeyExchange(TwistedProtocol):
     @property
     def _is_client(self) -> bool:
         return bool(self.local.source.pre_master)
+
+    def certificate_verified(self, certificate: x509.Certificate) -> None:
+        """Keep it (`verify.VerificationListener`)."""
+        self.certificate = certificate
 
     def certificate_refused(self, why: str) -> None:
         """Keep the first reason why the peer's certificate is not accepted (`verify.VerificationListener`)."""

@@ -12,7 +12,6 @@ from twistvpn.wire.earlyneg import EarlyFlag, decode_early_flags
 from twistvpn.wire.opcodes import Opcode
 
 if TYPE_CHECKING:
-    from cryptography import x509
     from twisted.protocols.tls import TLSMemoryBIOProtocol
 
     from twistvpn.control.reliable import Message, Reliable
@@ -77,6 +76,7 @@ class Negotiation:
         "_factory",
         "_tls",
         "_transport",
+        "_unread",
         "_wrapped_size",
         "began",
         "exchange",
@@ -109,6 +109,7 @@ class Negotiation:
         self._factory = tls
         self._tls: TLSMemoryBIOProtocol | None = None
         self._transport = ReliableTransport(reliable, max_payload)
+        self._unread = b""
         self._wrapped_size = wrapped_size
 
     @property
@@ -126,7 +127,7 @@ class Negotiation:
             self._tls = self._factory.connect(self.exchange, self._transport)
 
     def deliver(self, message: Message) -> None:
-        """Take the next message in order."""
+        """Take the next message in order; its TLS bytes wait for `read`."""
         if message.opcode in RESETS:
             self._read_early_flags(message)
             self.advance(Input.PEER_RESET)
@@ -136,8 +137,16 @@ class Negotiation:
             self.advance(Input.PEER_RESET)
         if self._tls is None or self.state is State.RESETTING:
             raise MalformedPacket("TLS data before the reset")
-        if self.state is not State.ENDED and message.payload:
-            self._tls.dataReceived(message.payload)
+        self._unread += message.payload
+
+    def read(self) -> None:
+        """Let TLS have what messages have brought.
+
+        Not each by itself: what a batch brings is read at once, so that what TLS says to it leaves in fewer messages.
+        """
+        unread, self._unread = self._unread, b""
+        if unread and self._tls is not None and self.state is not State.ENDED:
+            self._tls.dataReceived(unread)
             if self._transport.disconnecting:
                 self.drop()
 
@@ -150,13 +159,6 @@ class Negotiation:
     def send(self, text: str) -> None:
         """Send a control message."""
         self.exchange.send(text)
-
-    def peer_certificate(self) -> x509.Certificate | None:
-        """The certificate that the peer has shown and TLS has verified."""
-        if self._tls is None:
-            return None
-        certificate: x509.Certificate | None = self._tls.getHandle().get_peer_certificate(as_cryptography=True)
-        return certificate
 
     def tls_description(self) -> str:
         """Version and cipher suite of the TLS session, for the log."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twistvpn.control.events import (
@@ -78,8 +79,8 @@ class ControlSession:
     """One end of a control channel.
 
     `offer` makes our key method 2 message, afresh for each key.  All times are seconds since the epoch:
-    wrapped packets carry them.  After any call, send what `datagrams_to_send` gives, look at `take_events`,
-    and call `tick` again at `deadline`.
+    wrapped packets carry them.  After packets were received call `read`.  After any call, send what `datagrams_to_send`
+    gives, look at `take_events`, and call `tick` again at `deadline`.
     """
 
     def __init__(
@@ -108,6 +109,8 @@ class ControlSession:
         self._held: list[str] = []
         """Messages that wait for the key that is being negotiated."""
         self._events: list[Event | RenegotiationBegun] = []
+        self._heard_key = 0
+        """The key id of the last packet."""
         self._now = 0.0
 
     # Beginning
@@ -156,7 +159,7 @@ class ControlSession:
 
         To be called when both ends have agreed on it, once, after the first key exchange.  Raises `KeyGone`.
         """
-        self._wrapping.use_dynamic(self.export(DYNAMIC_LABEL, KEY_SIZE))
+        self._wrapping.use_dynamic(partial(self._keys.established(0).export, DYNAMIC_LABEL, KEY_SIZE))
 
     @property
     def can_renegotiate(self) -> bool:
@@ -212,6 +215,10 @@ class ControlSession:
         if len(packet.payload) > MAX_PAYLOAD:
             raise MalformedPacket(f"a control message of {len(packet.payload)} bytes")
         self._check_session_ids(packet)
+        if packet.key_id != self._heard_key or _is_soft_reset(packet):
+            # What has come before is read first: what this packet may be depends on how far other keys are.
+            self._heard_key = packet.key_id
+            self.read(now)
         negotiation = self._keys.get(packet.key_id)
         if negotiation is None or (negotiation.state is State.ENDED and _is_soft_reset(packet)):
             # The second is another try after one that has come to nothing.
@@ -227,6 +234,12 @@ class ControlSession:
         negotiation.deliver(message)
         if before is State.RESETTING and negotiation.key_id:
             self._events.append(RenegotiationBegun(negotiation.key_id))
+
+    def read(self, now: float) -> None:
+        """Let TLS have what the packets of a batch have brought; raises `WireError` where that may not be."""
+        self._now = now
+        for negotiation in list(self._keys):
+            negotiation.read()
 
     def _check_session_ids(self, packet: ControlPacket) -> None:
         if packet.remote_session_id not in {None, self.session_id}:
@@ -358,7 +371,7 @@ class ControlSession:
             KeyEstablished(
                 negotiation.key_id,
                 exchange.remote,
-                negotiation.peer_certificate(),
+                exchange.certificate,
                 self._describe(negotiation),
                 negotiation.began,
                 self._wrapping.first.key.metadata,

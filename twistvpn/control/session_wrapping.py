@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twistvpn.errors import AuthenticationFailure
+from twistvpn.errors import AuthenticationFailure, KeyGone, UnknownKey
 from twistvpn.wire.opcodes import KEY_ID_MASK
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twistvpn.crypto.wrapping import Wrapping
     from twistvpn.interfaces import Buffer
     from twistvpn.wire.packets import ControlPacket
@@ -21,21 +23,27 @@ class SessionWrapping:
         self.first = first
         self._role = role
         self._later = first
-        self._material = b""
-        """What `_later` is to be made of as soon as it is needed."""
+        self._export: Callable[[], bytes] | None = None
+        """Gives what `_later` is to be made of as soon as it is needed."""
 
-    def use_dynamic(self, material: bytes) -> None:
-        """Wrap the packets of every key but the first under one made of `material` (`Wrapping.dynamic`)."""
-        self._material = material
+    def use_dynamic(self, export: Callable[[], bytes]) -> None:
+        """Wrap the packets of every key but the first under one made of what `export` gives (`Wrapping.dynamic`).
+
+        It is called before there is a second key, or not at all, and may raise `KeyGone`.
+        """
+        self._export = export
 
     def of(self, key_id: int) -> Wrapping:
-        """What wraps the packets of one key."""
+        """What wraps the packets of one key; raises `UnknownKey` where TLS has ended that it was to come from."""
         if not key_id:
             return self.first
-        if self._material:
+        if self._export is not None:
             # Not before it is needed: most sessions end before they renegotiate, and keyed ciphers are not for free.
-            self._later = self.first.dynamic(self._material, self._role)
-            self._material = b""
+            try:
+                self._later = self.first.dynamic(self._export(), self._role)
+            except KeyGone as error:
+                raise UnknownKey(str(error)) from error
+            self._export = None
         return self._later
 
     def unwrap(self, datagram: Buffer) -> ControlPacket:

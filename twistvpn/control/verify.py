@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -59,9 +59,11 @@ _VERIFY_ERRORS = {
 _REQUIRED_USAGE = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
 
 
-@runtime_checkable
 class VerificationListener(Protocol):
     """The protocol above TLS, told what became of the peer's certificate."""
+
+    def certificate_verified(self, certificate: x509.Certificate) -> None:
+        """The peer's certificate is accepted."""
 
     def certificate_refused(self, why: str) -> None:
         """The peer's certificate is not accepted; the handshake is about to fail."""
@@ -228,15 +230,17 @@ class TlsContexts:
     def _verify(self, connection: SSL.Connection, cert: crypto.X509, error: int, depth: int, chain_ok: int) -> bool:
         if chain_ok and depth:
             return True
+        listener: VerificationListener = connection.get_app_data().wrappedProtocol
         try:
-            why = self._verdict(cert.to_cryptography(), error, chain_ok)
+            certificate = cert.to_cryptography()
+            why = self._verdict(certificate, error, chain_ok)
         except Exception as broken:  # noqa: BLE001  whatever a stranger's certificate holds, it is refused
             why = f"the certificate cannot be read ({broken})"
-        if why is None:
-            return True
-        listener = connection.get_app_data().wrappedProtocol
-        if isinstance(listener, VerificationListener):
-            listener.certificate_refused(why)
+        else:
+            if why is None:
+                listener.certificate_verified(certificate)
+                return True
+        listener.certificate_refused(why)
         return False
 
     def _verdict(self, certificate: x509.Certificate, error: int, chain_ok: int) -> str | None:

@@ -14,7 +14,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from tests.recorders import RunRecorder
-from twistvpn.client.link import NAMES_KEPT, LinkOpener, NameNotFound
+from twistvpn.client.link import NAMES_KEPT, RESOLVER_PATIENCE, LinkOpener, NameNotFound
 from twistvpn.config.settings import ClientSettings, OuterTls, Proxy, ProxyKind, Remote
 from twistvpn.errors import EnvironmentRefusal
 
@@ -30,6 +30,7 @@ class Resolver:
     def __init__(self) -> None:
         self.names: dict[str, list[IAddress]] = {}
         self.types: Sequence[type] = ()
+        self.is_silent = False
 
     def resolveHostName(
         self, receiver: IResolutionReceiver, name: str, port: int = 0, types: Sequence[type] = (), semantics: str = ""
@@ -38,7 +39,8 @@ class Resolver:
         receiver.resolutionBegan(self)  # type: ignore[arg-type]  # nobody looks at it
         for address in self.names.get(name, []):
             receiver.addressResolved(address)
-        receiver.resolutionComplete()
+        if not self.is_silent:
+            receiver.resolutionComplete()
 
 
 def opener(**settings: Any) -> tuple[LinkOpener, MemoryReactorClock, Resolver]:
@@ -86,6 +88,24 @@ def test_addresses_known_from_before_serve_while_the_resolver_is_out_of_reach() 
     result(subject.addresses(REMOTE))
     resolver.names.clear()
     assert result(subject.addresses(REMOTE)) == ["192.0.2.1"]
+
+
+def test_a_resolver_that_says_nothing_is_out_of_reach_after_a_while() -> None:
+    subject, reactor, resolver = opener()
+    resolver.names["vpn.example.org"] = [IPv4Address("TCP", "192.0.2.1", 1194)]
+    result(subject.addresses(REMOTE))
+    resolver.names.clear()
+    resolver.is_silent = True
+    results: list[Any] = []
+    for host in ("vpn.example.org", "other.example.org"):
+        ensureDeferred(subject.addresses(replace(REMOTE, host=host))).addBoth(results.append)
+    reactor.advance(RESOLVER_PATIENCE - 1)
+    assert results == []
+    reactor.advance(1)
+    known, unknown = results
+    assert known == ["192.0.2.1"]
+    assert unknown.check(NameNotFound)
+    assert reactor.getDelayedCalls() == []
 
 
 def test_addresses_known_of_one_family_are_not_those_of_another() -> None:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 NAMES_KEPT = 256
 """Names whose addresses are remembered, at most."""
+RESOLVER_PATIENCE = 15.0
+"""Seconds after which a resolver counts as out of reach; glibc's asks a name server twice within 10 by default."""
 
 _ADDRESS_TYPES: dict[int, tuple[type, ...]] = {
     0: (IPv4Address, IPv6Address),
@@ -130,6 +132,7 @@ class LinkOpener:
             _Resolution(done), remote.host, remote.port, _ADDRESS_TYPES[remote.family]
         )
         asked = remote.host, remote.family
+        done.addTimeout(RESOLVER_PATIENCE, self._reactor, lambda _failure, _seconds: [])
         found = await done or self._known.get(asked, [])
         if not found:
             raise NameNotFound(f"{remote.host} does not resolve")

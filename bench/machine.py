@@ -37,7 +37,8 @@ def describe() -> dict[str, str]:
         "load at the start": f"{os.getloadavg()[0]:.1f}",
         "kernel": platform.release(),
         "twistvpn": __version__,
-        "python": f"{platform.python_version()}, {ssl.OPENSSL_VERSION}",
+        "python": f"{platform.python_version()}{' of the distribution' if sys.base_prefix == '/usr' else ''}, "
+        f"{ssl.OPENSSL_VERSION}",
         "openvpn": _first_line("openvpn", "--version").partition(" [")[0],
         "iperf3": _first_line("iperf3", "--version").partition(" (")[0],
         "cipher": CIPHER,

@@ -16,7 +16,7 @@ from twistvpn.errors import PoolExhausted
 from twistvpn.interfaces import IPool, Lease
 from twistvpn.overrides import ALIKE, ClientOverrides, Ifconfig, Ifconfig6
 from twistvpn.server.addresses import AddressBook
-from twistvpn.server.offers import network_options
+from twistvpn.server.offers import NetworkOffer
 from twistvpn.server.status import format_status
 from twistvpn.testing import pair, transfer, udp_packet
 
@@ -101,7 +101,7 @@ def pushed(overrides: ClientOverrides, *push: str, lease: Lease | None = None, *
         **server,  # type: ignore[arg-type]
     )
     lease = lease or Lease(IPv4Address("10.8.0.6"), IPv6Address("fd00::6"))
-    return network_options(settings, DeviceSettings(), lease, overrides, OWN4, OWN6, {}, "tcp")
+    return NetworkOffer(settings, DeviceSettings(), OWN4, OWN6, "tcp").options(lease, overrides, {})
 
 
 SUBNET = ["route-gateway 10.8.0.1", "topology subnet", "ping 10"]

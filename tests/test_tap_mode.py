@@ -27,7 +27,7 @@ from twistvpn.interfaces import DeviceType, IPool, Lease
 from twistvpn.memory import MemoryNetwork
 from twistvpn.overrides import ALIKE
 from twistvpn.server.factory import ClientProtocol, VpnFactory
-from twistvpn.server.offers import network_options
+from twistvpn.server.offers import NetworkOffer
 from twistvpn.server.pool import pool_range
 from twistvpn.server.service import own_addresses
 from twistvpn.server.status import format_status
@@ -180,7 +180,7 @@ def test_a_bridge_written_out(files: ConfigFiles) -> None:
 def told(files: ConfigFiles, line: str, lease: Lease) -> list[str]:
     server = bridge(files, line)
     device = files.parse(SERVER_OVPN.replace("dev tun", "dev tap")).device
-    return network_options(server, device, lease, ALIKE, *own_addresses(server), {}, "tcp")
+    return NetworkOffer(server, device, *own_addresses(server), "tcp").options(lease, ALIKE, {})
 
 
 def test_clients_of_a_tap_are_told_address_and_netmask_but_no_topology(files: ConfigFiles) -> None:

@@ -29,6 +29,7 @@ SOURCE_ADDRESS = "source-address"
 LINK_LOCAL = "link-local"
 """The reasons that `RouteTable.drops` counts under."""
 
+_NETWORKS = (IPv4Network, IPv6Network)
 _IPV4_BITS = 32
 _IPV6_BITS = 128
 _IPV4_MULTICAST = 0xE
@@ -116,7 +117,7 @@ class RouteTable(Generic[P]):
 
     def _place(self, network: IPv4Network | IPv6Network | IPv4Address | IPv6Address) -> tuple[_Family[P], int, int]:
         family = self._ipv4 if network.version == 4 else self._ipv6
-        if isinstance(network, IPv4Network | IPv6Network):
+        if isinstance(network, _NETWORKS):
             return family, network.prefixlen, int(network.network_address)
         return family, network.max_prefixlen, int(network)
 

@@ -177,9 +177,11 @@ class Examination:
         decided = self._judge_token()
         if decided is None:
             decided = self._decided = Deferred()
-            self._extend(self._examiner.patience)
             self._asked = maybeDeferred(self._examiner.authenticator.authenticate, self.credentials)
             self._asked.addCallbacks(self._settle, self._settle)
+            if self._decided is not None and self._give_up is None:
+                # It takes its time, and has not told the client how long.
+                self._extend(self._examiner.patience)
         return decided.addCallback(self._admit)
 
     def abandon(self) -> None:

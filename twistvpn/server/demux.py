@@ -41,6 +41,8 @@ _V2_PREFIX_SIZE = 4
 
 _STATELESS_PACKET_ID = 1
 """The packet id of every stateless answer; sessions go on from the next one."""
+_SECOND_PACKETS = frozenset({Opcode.P_CONTROL_V1, Opcode.P_CONTROL_WKC_V1, Opcode.P_ACK_V1})
+"""What a client may answer it with."""
 
 
 _SHOW_KEY_AGAIN = encode_early_flags(EarlyFlag.RESEND_WKC)
@@ -304,9 +306,9 @@ class Demux:
     def _returns_cookie(self, packet: ControlPacket, address: Address, now: float) -> bool:
         return (
             packet.key_id == 0
-            and packet.opcode in {Opcode.P_CONTROL_V1, Opcode.P_CONTROL_WKC_V1, Opcode.P_ACK_V1}
+            and packet.opcode in _SECOND_PACKETS
             # Nothing but our reset can have been acknowledged: other packets are the late ones of a session that ended.
-            and set(packet.acks) == {0}
+            and not any(packet.acks)
             and (packet.message_id or 1) in range(1, 1 + SEND_WINDOW)
             and packet.remote_session_id is not None
             and self._cookies.accepts(packet.remote_session_id, address, packet.session_id, now)

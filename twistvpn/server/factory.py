@@ -30,7 +30,7 @@ from twistvpn.data.routes import RouteTable
 from twistvpn.deadlines import DeadlineQueue
 from twistvpn.errors import ConfigError
 from twistvpn.interfaces import Frame, IFrameReceiver, Lease
-from twistvpn.link.addresses import readable
+from twistvpn.link.addresses import readable, written
 from twistvpn.peer import Peer, build_peer
 from twistvpn.point_to_point import peer_info
 from twistvpn.server.addresses import changed_lease
@@ -40,7 +40,7 @@ from twistvpn.server.demux import Demux
 from twistvpn.server.framing import answer_in_kind
 from twistvpn.server.gate import Gate
 from twistvpn.server.limits import FrequencyLimit
-from twistvpn.server.offers import network_options
+from twistvpn.server.offers import NetworkOffer
 from twistvpn.server.point_to_point import PointToPointConnection
 from twistvpn.server.protocol import ClientAddress, ClientProtocol, TunnelTransport
 from twistvpn.server.roster import Roster
@@ -53,7 +53,6 @@ from twistvpn.wire.roles import Role
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-    from typing import Literal
 
     from twisted.internet.interfaces import IReactorTime
 
@@ -116,6 +115,8 @@ class VpnFactory(Factory):
         self.roster = Roster(settings.server, pool, client_settings, clock)
         self.own_addresses = own_addresses
         """The IPv4 and the IPv6 address of the server inside the tunnel."""
+        self._datagram_offer = NetworkOffer(self._server, settings.device, *own_addresses, "udp")
+        self._stream_offer = NetworkOffer(self._server, settings.device, *own_addresses, "tcp")
         if isinstance(self.routes, RouteTable):
             # Whatever networks lie behind clients, our own addresses are not among them.
             self.routes.join(None, [address for address in own_addresses if address is not None])
@@ -199,16 +200,8 @@ class VpnFactory(Factory):
     def options_for(self, connection: ServerConnection) -> list[str]:
         """What the client is pushed about the network."""
         assert connection.lease is not None
-        proto: Literal["udp", "tcp"] = "tcp" if connection.peer.link.is_stream else "udp"
-        return network_options(
-            self._server,
-            self.settings.device,
-            connection.lease,
-            connection.overrides,
-            *self.own_addresses,
-            connection.peer_info,
-            proto,
-        )
+        offer = self._stream_offer if connection.peer.link.is_stream else self._datagram_offer
+        return offer.options(connection.lease, connection.overrides, connection.peer_info)
 
     def connected(self, connection: ServerConnection) -> None:
         """Route to a client and make its protocol."""
@@ -227,7 +220,7 @@ class VpnFactory(Factory):
         protocol.makeConnection(
             TunnelTransport(self, connection, client, ClientAddress("server", Lease(*self.own_addresses)))
         )
-        leased = ", ".join(map(str, connection.networks))
+        leased = ", ".join((*map(written, lease.addresses), *map(str, connection.overrides.iroutes)))
         self.log.info(
             "{client}: connected, {leased}; data {protection}; {portrait}",
             client=connection,

@@ -12,6 +12,7 @@ from twistvpn.data.formats import PacketFormat, agreed_format
 from twistvpn.errors import NegotiationError
 from twistvpn.interfaces import DeviceType
 from twistvpn.keying import DataTerms
+from twistvpn.link.addresses import written
 from twistvpn.wire.options import NCP_2_CIPHERS, IvProto, iv_proto, parse_occ
 
 if TYPE_CHECKING:
@@ -107,36 +108,51 @@ def _protocol_flags(terms: DataTerms, can: IvProto) -> list[str]:
     return flags
 
 
-def network_options(
-    server: ServerSettings,
-    device: DeviceSettings,
-    lease: Lease,
-    overrides: ClientOverrides,
-    own4: IPv4Address | None,
-    own6: IPv6Address | None,
-    info: Mapping[str, str],
-    proto: Literal["udp", "tcp"],
-) -> list[str]:
-    """The options that make a client part of the network: what all are told as it holds for this one, and addresses.
+class NetworkOffer:
+    """The options that make the clients of one kind of link part of the network.
 
     Where the admin pushes an option of the server's own, the admin's is the one.
     """
-    options = list(server.push)
-    pushed = {option.split(maxsplit=1)[0] for option in options}
-    ours = _general(server, device, lease, own4, proto)
-    options += [option for option in ours if option.split(" ", 1)[0] not in pushed]
-    options += _ways_in(server, own4)
-    options = _without_iroutes(_for_one(options, overrides), overrides.iroutes)
-    options += _addresses(server, lease, overrides, own4, own6)
-    if "IV_MTU" in info and "tun-mtu" not in pushed:
-        options.append(f"tun-mtu {device.mtu}")
-    return options
+
+    def __init__(
+        self,
+        server: ServerSettings,
+        device: DeviceSettings,
+        own4: IPv4Address | None,
+        own6: IPv6Address | None,
+        proto: Literal["udp", "tcp"],
+    ) -> None:
+        self._server = server
+        self._own4, self._own6 = own4, own6
+        self._pushed = {option.split(maxsplit=1)[0] for option in server.push}
+        self._tun_mtu = f"tun-mtu {device.mtu}"
+        self._for_neighbours, self._for_others = (
+            self._for_all(_general(server, device, own4, gateway, proto)) for gateway in (own4, None)
+        )
+
+    def _for_all(self, ours: Sequence[str]) -> list[str]:
+        kept = [option for option in ours if option.split(" ", 1)[0] not in self._pushed]
+        return [*self._server.push, *kept, *_ways_in(self._server, self._own4)]
+
+    def options(self, lease: Lease, overrides: ClientOverrides, info: Mapping[str, str]) -> list[str]:
+        """What one client is pushed: what all are told as it holds for this one, and its addresses."""
+        server = self._server
+        options = self._for_neighbours if _is_neighbour(server, lease) else self._for_others
+        options = _without_iroutes(_for_one(options, overrides), overrides.iroutes)
+        options += _addresses(server, lease, overrides, self._own4, self._own6)
+        if "IV_MTU" in info and "tun-mtu" not in self._pushed:
+            options.append(self._tun_mtu)
+        return options
 
 
 def _general(
-    server: ServerSettings, device: DeviceSettings, lease: Lease, own4: IPv4Address | None, proto: str
+    server: ServerSettings,
+    device: DeviceSettings,
+    own4: IPv4Address | None,
+    gateway: IPv4Address | None,
+    proto: str,
 ) -> list[str]:
-    """What the server tells every client by itself."""
+    """What the server tells every client by itself; `gateway` is for those that are neighbours in its network."""
     options = []
     if proto == "udp":
         # Nothing else tells us over UDP that a client has gone; its address is wanted back.
@@ -144,8 +160,8 @@ def _general(
     if server.bridge is not None:
         options += [] if server.bridge.gateway is None else [f"route-gateway {server.bridge.gateway}"]
     elif own4 is not None:
-        if server.topology == "subnet" and _is_neighbour(server, lease):
-            options.append(f"route-gateway {own4}")
+        if server.topology == "subnet" and gateway is not None:
+            options.append(f"route-gateway {gateway}")
         if device.dev_type is DeviceType.TUN:
             options.append(f"topology {server.topology}")
     if server.push_ping:
@@ -209,12 +225,14 @@ def _addresses(
     if lease.ipv4 is not None and "ifconfig" not in overrides.push_remove:
         address = lease.ipv4 if ifconfig is None else ifconfig.alias or ifconfig.address
         second = _second(server, lease, own4) if ifconfig is None else ifconfig.second
-        options.append(f"ifconfig {address} {second}")
+        options.append(f"ifconfig {written(address)} {second}")
     if lease.ipv6 is not None and "ifconfig-ipv6" not in overrides.push_remove:
         own = overrides.ifconfig6
         gateway = own6 if own is None else own.gateway or own6
         bits = own.interface.network.prefixlen if own is not None else _prefix_length6(server)
-        options.append(f"ifconfig-ipv6 {lease.ipv6}/{bits}" + ("" if gateway is None else f" {gateway}"))
+        options.append(
+            f"ifconfig-ipv6 {written(lease.ipv6)}/{bits}" + ("" if gateway is None else f" {written(gateway)}")
+        )
     return options
 
 

@@ -89,7 +89,7 @@ class AddressPool:
         self._taken = {places.place_of(address) for address in taken}
         """Places that hold one of them."""
         self._next = 0
-        self._in_use: dict[Lease, int] = {}
+        self._in_use: set[int] = set()
         self._free: OrderedDict[int, None] = OrderedDict()
         """Places that were used once, the one free longest first."""
         self._kept: set[int] = set()
@@ -102,7 +102,7 @@ class AddressPool:
         """See `IPool`."""
         place = self._choose(identity)
         lease = self.places.at(place)
-        self._in_use[lease] = place
+        self._in_use.add(place)
         self._set_owner(place, identity)
         return lease
 
@@ -123,7 +123,7 @@ class AddressPool:
         return self._free.popitem(last=False)[0]
 
     def _is_free(self, place: int) -> bool:
-        return place in self._free or (place in self._kept and self.places.at(place) not in self._in_use)
+        return place in self._free or (place in self._kept and place not in self._in_use)
 
     def _may_use(self, place: int) -> bool:
         return place not in self._taken
@@ -137,15 +137,18 @@ class AddressPool:
 
     def release(self, lease: Lease) -> None:
         """See `IPool`."""
-        place = self._in_use.pop(lease, None)
-        if place is not None and place not in self._kept:
+        place = self.places.place_of(lease.addresses[0]) if lease.addresses else None
+        if place is None or place not in self._in_use or self.places.at(place) != lease:
+            return
+        self._in_use.remove(place)
+        if place not in self._kept:
             self._free[place] = None
 
     # What outlives the process
 
     def remember(self, identity: str, place: int) -> bool:
         """Give `place` to `identity` when it comes, as if it had had it before; False where the place is not free."""
-        if not self._may_use(place) or self.places.at(place) in self._in_use:
+        if not self._may_use(place) or place in self._in_use:
             return False
         self._set_owner(place, identity)
         self._free[place] = None

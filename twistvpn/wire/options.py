@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DECIMAL = re.compile(r"[0-9]{1,9}")
+_IV_PROTOS = 64
+"""Read capabilities that are kept: one client's are asked for at every step, and most clients have the same."""
 
 
 class IvProto(IntFlag):
@@ -40,6 +42,9 @@ class IvProto(IntFlag):
     EPOCH = 1 << 10
     DNS_V2 = 1 << 11
     PUSH_UPDATE = 1 << 12
+
+
+_KNOWN_ABILITIES = sum(IvProto)
 
 
 def parse_peer_info(text: str) -> dict[str, str]:
@@ -67,9 +72,14 @@ def format_peer_info(info: Mapping[str, str]) -> str:
 
 
 def iv_proto(info: Mapping[str, str]) -> IvProto:
-    """Read the capabilities in a peer's info; none when they are missing or not a decimal number."""
-    text = info.get("IV_PROTO", "")
-    return IvProto(int(text)) if _DECIMAL.fullmatch(text) else IvProto(0)
+    """Read the capabilities in a peer's info that are known here; none when they are missing or no decimal number."""
+    return _iv_proto(info.get("IV_PROTO", ""))
+
+
+@lru_cache(_IV_PROTOS)
+def _iv_proto(text: str) -> IvProto:
+    # An IntFlag keeps each value that it ever had, and these are a stranger's.
+    return IvProto(int(text) & _KNOWN_ABILITIES) if _DECIMAL.fullmatch(text) else IvProto(0)
 
 
 def split_options(text: str) -> list[str]:

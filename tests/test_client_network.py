@@ -287,6 +287,16 @@ def test_undo_takes_everything_back_and_apply_works_again() -> None:
     assert KEPT in host.routes
 
 
+def test_a_relay_that_takes_the_datagrams_stays_outside_too() -> None:
+    host = FakeHost()
+    pushed = parse_pushed([*SUBNET, "redirect-gateway def1"])
+    network(host).apply(pushed, SERVER, relay="203.0.113.9")
+    assert [route for route in host.routes if route not in HALVES] == [KEPT, KEPT.replace(SERVER, "203.0.113.9")]
+    same = FakeHost()
+    network(same).apply(pushed, SERVER, relay=SERVER)
+    assert same.routes.count(KEPT) == 1
+
+
 def test_a_network_that_overlaps_is_refused() -> None:
     host = FakeHost()
     host.refuse = {str(IPv4Network("10.8.0.0/24"))}

@@ -168,6 +168,7 @@ class ILink(Interface):
     is_stream: bool = Attribute("True where bytes arrive in order and the kernel retransmits (TCP, TLS).")
     local: str = Attribute("The local end for people to read, for example 'udp:0.0.0.0:1194'.")
     header_size: int = Attribute("Bytes that it puts before each datagram, as proxies want it; 0 for a plain socket.")
+    relay: str | None = Attribute("The IP address of whoever passes its datagrams on to the peer; None for nobody.")
     drops: Counter[str] = Attribute("Datagrams that were dropped, by reason.")
 
     def send_control(datagram: Buffer, address: Address) -> None:

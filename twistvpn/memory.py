@@ -241,6 +241,7 @@ class MemoryLink:
     """
 
     header_size = 0
+    relay = None
 
     def __init__(self, network: MemoryNetwork, receiver: ILinkReceiver, address: Address) -> None:
         self.address = address

@@ -43,6 +43,7 @@ def _around(mode: str, link: ILink, address: Address) -> int:
 
 
 def _link_overhead(link: ILink, address: Address) -> int:
-    is_ipv6 = ":" in address[0] and not address[0].startswith("::ffff:")
+    host = link.relay or address[0]
+    is_ipv6 = ":" in host and not host.startswith("::ffff:")
     ip_header_size = IPV6_HEADER_SIZE if is_ipv6 else IPV4_HEADER_SIZE
     return link_overhead(ip_header_size, is_stream=link.is_stream) + link.header_size

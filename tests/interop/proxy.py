@@ -1,4 +1,7 @@
-"""A proxy that wants a login: `python -m tests.interop.proxy NAME:PASSWORD`, HTTP on port 3128 and SOCKS 5 on 1080."""
+"""A proxy that wants a login, HTTP on port 3128 and SOCKS 5 on 1080.
+
+python -m tests.interop.proxy NAME:PASSWORD [RELAY]     RELAY is the address that datagrams are relayed at
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from socket import socket
 
-LOGIN = sys.argv[1]
+LOGIN, *RELAYS = sys.argv[1:]
 UDP_ASSOCIATE = 3
 
 
@@ -85,7 +88,7 @@ class Socks(Proxying):
     def relay(self) -> None:
         """Carry datagrams as long as the connection stands; all answers go to whom the first one came from."""
         with Socket(AF_INET, SOCK_DGRAM) as inside, Socket(AF_INET, SOCK_DGRAM) as outside:
-            inside.bind((self.request.getsockname()[0], 0))
+            inside.bind((RELAYS[0] if RELAYS else self.request.getsockname()[0], 0))
             outside.bind(("", 0))
             address, port = inside.getsockname()
             self.wfile.write(b"\5\0\0\1" + inet_aton(address) + port.to_bytes(2, "big"))

@@ -14,7 +14,7 @@ import pytest
 from tests.interop.peers import OURS, PORT, STOCK
 from tests.interop.process import Process
 from tests.interop.test_links import aim, not_stock, relay
-from tests.interop.tunnel import Tunnel, block
+from tests.interop.tunnel import DEVICE, Tunnel, block
 from tests.interop.website import PAGE, READY
 
 if TYPE_CHECKING:
@@ -163,9 +163,9 @@ sesame
 </http-proxy-user-pass>"""
 
 
-def proxying(lab: Lab) -> Process:
-    """The proxy, on the server's host."""
-    command = [sys.executable, "-m", "tests.interop.proxy", "joe:sesame"]
+def proxying(lab: Lab, *relay: str) -> Process:
+    """The proxy, on the server's host; `relay` is where datagrams go if not to its own address."""
+    command = [sys.executable, "-m", "tests.interop.proxy", "joe:sesame", *relay]
     proxy = Process("proxy", lab.server_host, command, lab.directory)
     lab.also(proxy)
     proxy.start()
@@ -206,3 +206,25 @@ def test_a_client_over_udp_behind_a_socks_proxy(make_lab: MakeLab, kind: str) ->
         proxy.close()
         client.process.wait_for_line("the connection closed .*trying again")
     client.process.stop()
+
+
+@pytest.mark.shows("socks-proxy", "redirect-gateway")
+def test_a_relay_elsewhere_than_its_proxy_stays_outside_the_tunnel(make_lab: MakeLab) -> None:
+    lab = make_lab(Tunnel("udp"))
+    for address in ("203.0.113.7", "203.0.113.9"):
+        lab.server_host.ip("addr", "add", address, "dev", "lo")
+    lab.server(STOCK, "local 127.0.0.1").start()
+    login = lab.directory / "login"
+    login.write_text("joe\nsesame\n")
+    client = lab.client(OURS, "client", f"socks-proxy 10.99.1.1 1080 {login}", "redirect-gateway def1")
+    aim(client, f"remote localhost {PORT} udp4")
+    client.namespace.ip("route", "add", "default", "via", "10.99.1.1")
+    before = client.namespace.ip_json("route")
+    proxying(lab, "203.0.113.7")
+    client.start()
+    assert client.namespace.ip_json("route", "get", "203.0.113.7")[0]["dev"] == "outside"
+    assert client.namespace.ip_json("route", "get", "203.0.113.9")[0]["dev"] == DEVICE
+    assert client.namespace.answers("203.0.113.9")
+    assert len(client.process.lines("connected to")) == 1
+    client.process.stop()
+    assert client.namespace.ip_json("route") == before

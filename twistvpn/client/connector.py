@@ -83,6 +83,8 @@ class Connector:
         names = PulledNames(self._look_up, self._reactor) if self._client.allow_pull_fqdn else None
         connection = ClientConnection(owner, self._settings, self._reactor, names)
         link, address = await self._links.open(remote, host, connection)
+        if link.relay is not None:
+            owner.host.prepare(link.relay)
         peer = build_peer(
             Role.CLIENT,
             link,

@@ -82,14 +82,14 @@ class ClientHost:
         if self._network is not None:
             self._network.prepare(server)
 
-    def configure(self, pushed: PushedOptions, server: str, path_mtu: int | None) -> None:
+    def configure(self, pushed: PushedOptions, server: str, path_mtu: int | None, relay: str | None) -> None:
         """Configure the host for what `server` (its address outside) has pushed.
 
-        `path_mtu` (bytes) is as in `ClientNetwork.apply`.  Raises `EnvironmentRefusal`.
+        `path_mtu` (bytes) and `relay` are as in `ClientNetwork.apply`.  Raises `EnvironmentRefusal`.
         """
         self.blocks_ipv6 = self._device.block_ipv6 or (pushed.block_ipv6 and not self._client.route_nopull)
         if self._network is not None:
-            self._network.apply(pushed, server, path_mtu)
+            self._network.apply(pushed, server, path_mtu, relay)
             self._awaits_router = self._network.awaits_router(pushed)
         assert self._tun is not None
         self._names.apply(self._tun.name, pushed)

@@ -80,12 +80,13 @@ class ClientNetwork:
         if hop is not None:
             self._try_route(_host_network(address), hop.gateway, hop.ifname)
 
-    def apply(self, pushed: PushedOptions, server: str, path_mtu: int | None = None) -> None:
+    def apply(self, pushed: PushedOptions, server: str, path_mtu: int | None = None, relay: str | None = None) -> None:
         """Configure addresses, MTU and routes for what was pushed; the same options again change nothing.
 
+        `relay` is the address that datagrams to the server go by, where that is another than `server` (an address).
         `path_mtu` (bytes) bounds what goes into the tunnel so that nothing is fragmented outside.
         """
-        comparable = (*(getattr(pushed, name) for name in _OF_THE_HOST), server, path_mtu)
+        comparable = (*(getattr(pushed, name) for name in _OF_THE_HOST), server, relay, path_mtu)
         if self._applied == comparable:
             return
         self.undo()
@@ -97,7 +98,7 @@ class ClientNetwork:
         if not device.ifconfig_noexec:
             self._set_up(pushed)
         if not device.route_noexec:
-            self._set_routes(pushed, server)
+            self._set_routes(pushed, server, relay)
 
     def _set_up(self, pushed: PushedOptions) -> None:
         device = self._settings.device
@@ -107,9 +108,9 @@ class ClientNetwork:
         self._add_addresses(pushed)
         self._add_peer_routes(pushed)
 
-    def _set_routes(self, pushed: PushedOptions, server: str) -> None:
+    def _set_routes(self, pushed: PushedOptions, server: str, relay: str | None) -> None:
         self._gateways, self._is_waiting = self._inner_gateways(pushed), self.awaits_router(pushed)
-        self._redirect(pushed, server)
+        self._redirect(pushed, [server] if relay is None else [server, relay])
         client = self._settings.client
         assert client is not None
         configured = [PushedRoute(route.network, route.gateway, route.metric) for route in client.routes]
@@ -191,14 +192,17 @@ class ClientNetwork:
         for network, metric in waiting:
             self._try_route(network, router, self._ifname, metric)
 
-    def _redirect(self, pushed: PushedOptions, server: str) -> None:
+    def _redirect(self, pushed: PushedOptions, hosts: Sequence[str]) -> None:
+        """Lead all traffic inside, but for what the tunnel itself sends to `hosts`."""
         flags = self._redirect_flags(pushed)
         if flags is None:
             return
+        outside = dict.fromkeys(_plain(host) for host in hosts)
         if "local" not in flags:
-            self._keep_server_outside(server)
+            for address in outside:
+                self._keep_outside(address)
         if "block-local" in flags:
-            self._block_local(server)
+            self._block_local(outside)
         if "!ipv4" not in flags:
             for network in _EVERYWHERE4:
                 self._route_inside(ip_network(network))
@@ -206,7 +210,7 @@ class ClientNetwork:
             for network in _EVERYWHERE6:
                 self._route_inside(ip_network(network))
 
-    def _block_local(self, server: str) -> None:
+    def _block_local(self, outside: Iterable[IPv4Address | IPv6Address]) -> None:
         """Lead the networks by the default gateway's interface into the tunnel, all but the gateway and the server."""
         hop = self._host.default_gateway(4)
         if hop is None or hop.gateway is None:
@@ -214,7 +218,7 @@ class ClientNetwork:
         for network, ifname in self._host.local_networks():
             if ifname != hop.ifname or not isinstance(network, IPv4Network):
                 continue
-            for address in {hop.gateway, _plain(server)}:
+            for address in {hop.gateway, *outside}:
                 if address in network:
                     self._try_route(_host_network(address), None, ifname)
             for half in network.subnets() if network.prefixlen < 31 else ():
@@ -231,9 +235,8 @@ class ClientNetwork:
             return None
         return frozenset(own or ()) | (theirs or frozenset())
 
-    def _keep_server_outside(self, server: str) -> None:
+    def _keep_outside(self, address: IPv4Address | IPv6Address) -> None:
         """The tunnel's own packets must not go into the tunnel."""
-        address = _plain(server)
         hop = self._host.route_to(address)
         for version in (4, 6):
             default = self._host.default_gateway(version)

@@ -288,9 +288,10 @@ class VpnClientService(Service):
     def _configure(self, pushed: PushedOptions) -> bool:
         """Configure the host; the client has given up where that is false."""
         assert self._connection is not None
-        path_mtu = self._connection.peer.path_mtu(pushed.tun_mtu or self.settings.device.mtu)
+        peer = self._connection.peer
+        path_mtu = peer.path_mtu(pushed.tun_mtu or self.settings.device.mtu)
         try:
-            self.host.configure(pushed, self._remotes.host, path_mtu)
+            self.host.configure(pushed, self._remotes.host, path_mtu, peer.link.relay)
         except EnvironmentRefusal as error:
             self._fail(str(error))
             return False

@@ -116,6 +116,7 @@ class SocksUdpLink:
         self._receiver = receiver
         self._headers: tuple[Address, bytes] = (address, _header_to(address))
         self.header_size = len(self._headers[1])
+        self.relay = association.relay[0]
         self._below = UdpLink(reactor, sock, self)
         self.drops = self._below.drops
         self.local = self._below.local

@@ -65,6 +65,7 @@ class StreamLink(Protocol):
     _log = Logger()
     is_stream = True
     header_size = 0
+    relay = None
     local = "stream"
 
     def __init__(

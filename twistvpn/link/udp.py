@@ -90,6 +90,7 @@ class UdpLink:
     _log = Logger()
     is_stream = False
     header_size = 0
+    relay = None
 
     def __init__(
         self,

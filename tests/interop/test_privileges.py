@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.interop.netns import run
 from tests.interop.peers import GATEWAY, OURS, STOCK
 from tests.interop.process import ROOT
 from tests.interop.tunnel import Tunnel
@@ -81,12 +82,29 @@ def _serve_as_nobody(lab: Lab, status: Path, leases: Path) -> None:
     assert "Traceback" not in server.process.log()
 
 
-def under_the_unit(server: Server) -> None:
-    """Let it have no more capabilities than etc/twistvpn.service leaves, and its umask."""
-    unit = dict(line.split("=", 1) for line in UNIT.read_text().splitlines() if re.match("[A-Z]\\w+=", line))
+def the_unit() -> dict[str, str]:
+    return dict(line.split("=", 1) for line in UNIT.read_text().splitlines() if re.match("[A-Z]\\w+=", line))
+
+
+def bounded(unit: dict[str, str]) -> list[str]:
+    """What lets a command have no more capabilities than the unit leaves."""
     kept = ",".join(f"+{name.removeprefix('CAP_').lower()}" for name in unit["CapabilityBoundingSet"].split())
-    shell = ["sh", "-c", f'umask {unit["UMask"]}; exec "$@"', "sh"]
-    server.process.command[:0] = [*shell, "setpriv", "--bounding-set", f"-all,{kept}"]
+    return ["setpriv", "--bounding-set", f"-all,{kept}"]
+
+
+def under_the_unit(server: Server) -> None:
+    """Start it as etc/twistvpn.service does: with its capabilities and its umask."""
+    unit = the_unit()
+    server.process.command[:0] = ["sh", "-c", f'umask {unit["UMask"]}; exec "$@"', "sh", *bounded(unit)]
+
+
+def reload(server: Server) -> None:
+    """What `systemctl reload` does: a + before the command frees it of the unit's bounds."""
+    unit = the_unit()
+    command = unit["ExecReload"]
+    words = command.removeprefix("+").replace("$MAINPID", str(server.process.pid)).split()
+    run(*([] if command.startswith("+") else bounded(unit)), *words)
+    server.process.wait_for_line("reading the CRL anew")
 
 
 @pytest.mark.shows("user", "status", "ifconfig-pool-persist", "port-share")
@@ -101,6 +119,7 @@ def test_a_server_as_nobody_has_its_files_under_the_systemd_unit_each_time(make_
             server.start()
             assert "\nCapEff:\t0000000000001000\n" in Path(f"/proc/{server.process.pid}/status").read_text()
             wait_until(lambda: "CLIENT LIST" in (Path(folder) / "status").read_text(), "the status")
+            reload(server)
             assert server.process.stop() in ENDED
         assert {Path(path).owner() for path in Path(folder).iterdir()} == {"nobody"}
         assert "Traceback" not in server.process.log()

@@ -518,6 +518,21 @@ def test_a_process_runs_the_kernel_that_its_environment_names(name: str) -> None
     assert done.stdout.startswith(name)
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from twistvpn.cli.entry import main; main()",
+        "import sys; sys.argv = 'twistd -n vpn --config x'.split(); from twisted.scripts.twistd import run; run()",
+    ],
+    ids=["twistvpn", "twistd"],
+)
+def test_what_the_environment_has_wrong_is_told_in_one_line(code: str) -> None:
+    environment = {**os.environ, VARIABLE: "cython"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"Error: {VARIABLE} is 'cython': there are 'pure' and 'compiled'\n"
+
+
 def test_sanitizers_find_nothing() -> None:
     done = subprocess.run(
         [sys.executable, FUZZER, "--seconds", str(FUZZ_SECONDS)],

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 VARIABLE = "TWISTVPN_KERNEL"
 
 
+class Unavailable(ImportError):
+    """The environment asks for what is not there; its text is for whoever has set it."""
+
+
 def find(name: str) -> ModuleType | None:
     """Import a compiled module, None where it was not built or a library of it is missing."""
     try:
@@ -24,11 +28,11 @@ def find(name: str) -> ModuleType | None:
 
 
 def wanted(name: str) -> ModuleType | None:
-    """Import a compiled module if the environment lets us.  Raises `ImportError` where it insists and there is none."""
+    """Import a compiled module if the environment lets us.  Raises `Unavailable` where it insists and there is none."""
     choice = os.environ.get(VARIABLE, "")
     if choice not in {"", "pure", "compiled"}:
-        raise ImportError(f"{VARIABLE} is {choice!r}: there are 'pure' and 'compiled'")
+        raise Unavailable(f"{VARIABLE} is {choice!r}: there are 'pure' and 'compiled'")
     found = None if choice == "pure" else find(name)
     if found is None and choice == "compiled":
-        raise ImportError(f"{VARIABLE} is 'compiled', but {name} was not built at installation or cannot be loaded")
+        raise Unavailable(f"{VARIABLE} is 'compiled', but {name} was not built at installation or cannot be loaded")
     return found

@@ -1,9 +1,11 @@
 """Makes `vpn` a command of twistd."""
 
+import sys
 from typing import Any
 
 from twisted.application.service import ServiceMaker
 
+from twistvpn.compiled import Unavailable
 from twistvpn.interrupts import end_quietly
 
 
@@ -13,7 +15,10 @@ class _Vpn(ServiceMaker):
     @property
     def options(self) -> Any:
         end_quietly()
-        return super().options
+        try:
+            return super().options
+        except Unavailable as error:
+            sys.exit(f"Error: {error}")
 
 
 vpn = _Vpn("vpn", "twistvpn.tap", "OpenVPN server or client: --config FILE", "vpn")

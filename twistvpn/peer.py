@@ -389,7 +389,7 @@ class Peer:
             times.append(self._linger_until)
         else:
             times.append(self.timers.deadline())
-            if self.channel.must_renegotiate and self.session.can_renegotiate:
+            if self.session.can_renegotiate:
                 times.append(self.timers.worn_key_due)
         return min([when for when in times if when is not None], default=None)
 

@@ -55,7 +55,7 @@ class Negotiations:
     @property
     def is_renegotiating(self) -> bool:
         """Whether another key is about to replace the current one."""
-        return self.current is not None and any(negotiation.is_unfinished for negotiation in self._by_id.values())
+        return self.current is not None and any(negotiation.is_unfinished for negotiation in self)
 
     @property
     def settled(self) -> bool:
@@ -100,7 +100,7 @@ class Negotiations:
     def deadline(self) -> float | None:
         """When something is to be sent again, given up or let go; None for never."""
         times: list[float] = []
-        for negotiation in self._by_id.values():
+        for negotiation in self:
             due = negotiation.reliable.deadline()
             if due is not None:
                 times.append(due)

@@ -29,10 +29,10 @@ class SivKeys(Protocol):
     """One direction's keys for cipher and HMAC, which are kept worked in.  Not for several threads at once."""
 
     def seal(self, associated: bytes, text: bytes, /) -> bytes:
-        """Return the tag, which is that of `associated` and `text`, and behind it the ciphertext of `text`."""
+        """Return the tag (`TAG_SIZE` bytes) of both pieces, and behind it as much ciphertext as `text` is long."""
 
     def open(self, associated: bytes, sealed: bytes, /) -> bytes | None:
-        """Return the text that was sealed, None where it is not authentic."""
+        """Return the text of what `seal` has made, None where that is not authentic or shorter than a tag."""
 
 
 class PureSivKeys:
@@ -74,4 +74,4 @@ _compiled = wanted("twistvpn.crypto._siv")
 siv_keys: Callable[[bytes, bytes], SivKeys] = (
     PureSivKeys if _compiled is None else cast("Callable[[bytes, bytes], SivKeys]", _compiled.SivKeys)
 )
-"""Make keys of a cipher's and an HMAC's bytes: compiled where that could be built."""
+"""Make keys of a cipher's and an HMAC's bytes, compiled where that could be built; see `PureSivKeys`."""

@@ -1,4 +1,4 @@
-/* HMAC-SHA256 under one key, which is worked in once: that costs as much as a short message does. */
+/* HMAC-SHA256 (RFC 2104) under one key, which is worked in once: that costs as much as a short message does. */
 #ifndef TWISTVPN_MAC_H
 #define TWISTVPN_MAC_H
 
